@@ -23,7 +23,8 @@ const (
 	Decode              = types.ErrDecodingFailure             // 6: not JSON, or a value of the wrong type
 	Config              = types.ErrInvalidNetworkConfig        // 7: decodes, but cannot be
 	TryAgain            = types.ErrTryAgainLater               // 11: no free address, or a lock that did not come in time
-	Unavailable         = types.ErrPluginNotAvailable          // 50: STATUS only
+
+	Unavailable uint = 50 // STATUS only
 
 	Sandbox        uint = 100 // the pod's network namespace is missing or is not one
 	Kernel         uint = 101 // the kernel refused a link, address, route, neighbour or sysctl
