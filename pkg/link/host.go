@@ -1,0 +1,243 @@
+package link
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// Host is the node's side: a netlink socket in the node's namespace.
+type Host struct{ conn *conn }
+
+// OpenHost opens the socket in the caller's namespace.
+func OpenHost() (*Host, error) {
+	c, err := dial()
+	if err != nil {
+		return nil, err
+	}
+	return &Host{conn: c}, nil
+}
+
+// Close releases the socket.
+func (h *Host) Close() { h.conn.Close() }
+
+// Veth describes a pair to make.
+type Veth struct {
+	HostName string
+	PodName  string
+	PodMAC   net.HardwareAddr
+	MTU      int
+}
+
+// ErrNameTaken says that the pod has an interface of the wanted name already.
+var ErrNameTaken = errors.New("interface name is taken in the pod")
+
+// CreateVeth makes the pair with both ends in their final namespaces and both
+// addresses set, but down: creating and moving would cost an RCU grace period,
+// and udev rewrites an address that was not given at creation.
+func (h *Host) CreateVeth(v Veth, s *Sandbox) error {
+	err := h.conn.do(vethMessage(v, int(s.file.Fd())))
+	if errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("%w: %s: %w", ErrNameTaken, v.PodName, err)
+	}
+	return err
+}
+
+// Link returns the named link of the node, or false.
+func (h *Host) Link(name string) (Link, bool, error) { return h.conn.linkByName(name) }
+
+// HostEnd is what the node needs for one pod.
+type HostEnd struct {
+	Name   string
+	Alias  string
+	PodMAC net.HardwareAddr
+	Addrs  []netip.Addr
+	IPv6   bool // some address is IPv6
+}
+
+// ConfigureHost silences the host end, brings it up and adds the pod's routes
+// and permanent neighbours.
+func (h *Host) ConfigureHost(e HostEnd) error {
+	l, found, err := h.conn.linkByName(e.Name)
+	if err != nil {
+		return err
+	}
+	if !found {
+		return fmt.Errorf("configure link %s: %w", e.Name, unix.ENODEV)
+	}
+	if err := quietVeth(e.Name, e.IPv6); err != nil {
+		return err
+	}
+	alias := nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(e.Alias))
+	var requests []request
+	if e.IPv6 {
+		requests = append(requests, noAutoAddressMessage(e.Name, l.Index))
+	}
+	requests = append(requests, upMessage(e.Name, l.Index, alias))
+	for _, a := range e.Addrs {
+		requests = append(requests,
+			neighbourMessage(a, e.PodMAC, l.Index),
+			routeMessage(hostRoute(a), l.Index, true))
+	}
+	return h.conn.do(requests...)
+}
+
+// hostRoute is the node's route to one pod.
+func hostRoute(a netip.Addr) Route {
+	r := Route{Dst: netip.PrefixFrom(a, a.BitLen())}
+	if a.Is4() {
+		r.Scope = unix.RT_SCOPE_LINK
+	}
+	return r
+}
+
+// PodEnd is what the pod's namespace gets.
+type PodEnd struct {
+	Name   string
+	MAC    net.HardwareAddr
+	Addrs  []netip.Addr
+	Routes []Route // besides the defaults; Via is ignored: everything goes to the node
+	// Repair takes over routes that are there already, of an earlier ADD of the
+	// same attachment. Without it they are somebody else's and an error.
+	Repair bool
+}
+
+// ConfigurePod brings the pod's end up with its addresses, the permanent
+// neighbour for the gateway and the routes through it.
+func (s *Sandbox) ConfigurePod(e PodEnd) error {
+	l, found, err := s.conn.linkByName(e.Name)
+	if err != nil {
+		return err
+	}
+	if !found {
+		return fmt.Errorf("configure link %s: %w", e.Name, unix.ENODEV)
+	}
+	requests := podRequests(e, l.Index)
+	err = s.conn.do(requests...)
+	if errors.Is(err, unix.EACCES) {
+		// The runtime has switched IPv6 off in the pod (ipv6_add_addr).
+		if err := s.enableIPv6(e.Name); err != nil {
+			return err
+		}
+		e.Repair = true
+		err = s.conn.do(podRequests(e, l.Index)...)
+	}
+	return err
+}
+
+func podRequests(e PodEnd, index int) []request {
+	var requests []request
+	if hasIPv6(e.Addrs) {
+		requests = append(requests, noAutoAddressMessage(e.Name, index))
+	}
+	requests = append(requests, upMessage(e.Name, index))
+	if hasIPv6(e.Addrs) {
+		// The address that the kernel would have made itself, without the wait.
+		requests = append(requests, addressMessage(netip.PrefixFrom(linkLocal(e.MAC), 64), index, unix.RT_SCOPE_LINK))
+	}
+	for _, a := range e.Addrs {
+		requests = append(requests, addressMessage(netip.PrefixFrom(a, a.BitLen()), index, unix.RT_SCOPE_UNIVERSE))
+	}
+	for _, gw := range gateways(e.Addrs) {
+		requests = append(requests, neighbourMessage(gw, HostMAC, index))
+	}
+	for _, r := range PodRoutes(e.Addrs, e.Routes) {
+		requests = append(requests, routeMessage(r, index, e.Repair))
+	}
+	return requests
+}
+
+// gateways returns the next hop of each family that the addresses are of.
+func gateways(addrs []netip.Addr) []netip.Addr {
+	var list []netip.Addr
+	for _, a := range addrs {
+		if gw := Gateway(a); !slices.Contains(list, gw) {
+			list = append(list, gw)
+		}
+	}
+	return list
+}
+
+// PodRoutes lists what a pod with these addresses gets, for each of its families:
+// the route to the gateway, the default and the extra routes, all through it.
+func PodRoutes(addrs []netip.Addr, extra []Route) []Route {
+	var routes []Route
+	for _, gw := range gateways(addrs) {
+		if gw.Is4() {
+			routes = append(routes, Route{Dst: netip.PrefixFrom(gw, gw.BitLen()), Scope: unix.RT_SCOPE_LINK})
+		}
+		routes = append(routes, DefaultRoute(gw))
+		for _, r := range extra {
+			if r.Dst.Addr().Is4() == gw.Is4() {
+				r.Via = gw
+				routes = append(routes, r)
+			}
+		}
+	}
+	return routes
+}
+
+// DefaultRoute is a pod's default route in a's family.
+func DefaultRoute(a netip.Addr) Route {
+	zero := netip.IPv4Unspecified()
+	if a.Is6() {
+		zero = netip.IPv6Unspecified()
+	}
+	return Route{Dst: netip.PrefixFrom(zero, 0), Via: Gateway(a)}
+}
+
+func (s *Sandbox) enableIPv6(name string) error {
+	return s.Do(func() error {
+		for _, conf := range []string{"all", name} {
+			if err := ensureSysctl("ipv6/conf/"+conf+"/disable_ipv6", "0"); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// linkLocal is the modified EUI-64 address of a MAC (RFC 4291 appendix A).
+func linkLocal(mac net.HardwareAddr) netip.Addr {
+	return netip.AddrFrom16([16]byte{
+		0: 0xfe, 1: 0x80,
+		8: mac[0] ^ 0x02, 9: mac[1], 10: mac[2], 11: 0xff, 12: 0xfe, 13: mac[3], 14: mac[4], 15: mac[5],
+	})
+}
+
+func hasIPv6(addrs []netip.Addr) bool {
+	for _, a := range addrs {
+		if a.Is6() {
+			return true
+		}
+	}
+	return false
+}
+
+// DeleteVeth removes the pair; the kernel takes its addresses, routes and
+// neighbours along. No such link is success. It returns when the kernel has
+// waited out all readers, some 16 ms.
+func (h *Host) DeleteVeth(name string) error { return h.conn.do(deleteLinkMessage(name)) }
+
+// AddProxy makes the node answer for the addresses on the uplink.
+func (h *Host) AddProxy(uplinkIndex int, addrs []netip.Addr) error {
+	return h.conn.do(proxyRequests(unix.RTM_NEWNEIGH, uplinkIndex, addrs)...)
+}
+
+// RemoveProxy undoes AddProxy; what is gone already is success.
+func (h *Host) RemoveProxy(uplinkIndex int, addrs []netip.Addr) error {
+	return h.conn.do(proxyRequests(unix.RTM_DELNEIGH, uplinkIndex, addrs)...)
+}
+
+func proxyRequests(typ uint16, index int, addrs []netip.Addr) []request {
+	var requests []request
+	for _, a := range addrs {
+		requests = append(requests, proxyMessage(typ, a, index))
+	}
+	return requests
+}

@@ -1,0 +1,380 @@
+package link
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// Expectation is what Problems holds the kernel to.
+type Expectation struct {
+	HostName string
+	PodName  string
+	PodMAC   net.HardwareAddr
+	Addrs    []netip.Addr
+	Routes   []Route // extra routes of the pod
+	Uplink   string  // "": the node answers for no address there
+}
+
+// Problems compares the kernel with e and returns each difference in words for
+// people. It changes nothing. The error is for questions the kernel did not answer.
+func Problems(h *Host, s *Sandbox, e Expectation) ([]string, error) {
+	var found []string
+	host, ok, err := h.conn.linkByName(e.HostName)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		found = append(found, fmt.Sprintf("link %s is gone from the node", e.HostName))
+	}
+	for _, part := range []func() ([]string, error){
+		func() ([]string, error) { return h.hostProblems(host, ok, e) },
+		func() ([]string, error) { return h.proxyProblems(e) },
+		func() ([]string, error) { return s.podProblems(host, e) },
+	} {
+		more, err := part()
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, more...)
+	}
+	return found, nil
+}
+
+func (h *Host) hostProblems(host Link, exists bool, e Expectation) ([]string, error) {
+	if !exists {
+		return nil, nil
+	}
+	found := linkProblems(host, HostMAC, "the node")
+	for _, a := range e.Addrs {
+		hop, ok, err := h.conn.route(a)
+		if err != nil {
+			return nil, err
+		}
+		if !ok || hop.dst.Bits() != a.BitLen() || hop.index != host.Index {
+			found = append(found, fmt.Sprintf("the node's route to %s through %s is gone", a, host.Name))
+		}
+		problem, err := h.conn.neighbourProblem(a, host, e.PodMAC, "the node")
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, problem...)
+	}
+	return found, nil
+}
+
+func linkProblems(l Link, mac net.HardwareAddr, where string) []string {
+	var found []string
+	if !l.Up {
+		found = append(found, fmt.Sprintf("link %s on %s is down", l.Name, where))
+	}
+	if !bytes.Equal(l.MAC, mac) {
+		found = append(found, fmt.Sprintf("link %s on %s has MAC %s instead of %s", l.Name, where, l.MAC, mac))
+	}
+	return found
+}
+
+func (c *conn) neighbourProblem(a netip.Addr, l Link, mac net.HardwareAddr, where string) ([]string, error) {
+	n, ok, err := c.neighbour(a, l.Index, 0)
+	switch {
+	case err != nil:
+		return nil, err
+	case !ok || n.state&unix.NUD_PERMANENT == 0:
+		return []string{fmt.Sprintf("the permanent neighbour %s on %s of %s is gone", a, l.Name, where)}, nil
+	case !bytes.Equal(n.mac, mac):
+		return []string{fmt.Sprintf("the neighbour %s on %s of %s has MAC %s instead of %s", a, l.Name, where, n.mac, mac)}, nil
+	}
+	return nil, nil
+}
+
+func (h *Host) proxyProblems(e Expectation) ([]string, error) {
+	if e.Uplink == "" {
+		return nil, nil
+	}
+	up, ok, err := h.conn.linkByName(e.Uplink)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return []string{fmt.Sprintf("the uplink %s is gone", e.Uplink)}, nil
+	}
+	var found []string
+	for _, a := range e.Addrs {
+		_, ok, err := h.conn.neighbour(a, up.Index, unix.NTF_PROXY)
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			found = append(found, fmt.Sprintf("the proxy neighbour %s on the uplink %s is gone", a, e.Uplink))
+		}
+	}
+	return found, nil
+}
+
+func (s *Sandbox) podProblems(host Link, e Expectation) ([]string, error) {
+	pod, ok, err := s.conn.linkByName(e.PodName)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return []string{fmt.Sprintf("link %s is gone from the pod", e.PodName)}, nil
+	}
+	found := linkProblems(pod, e.PodMAC, "the pod")
+	if host.Index != 0 && (pod.Kind != "veth" || pod.Peer != host.Index) {
+		found = append(found, fmt.Sprintf("link %s of the pod is not the other end of %s", e.PodName, e.HostName))
+	}
+	for _, part := range []func(Link, Expectation) ([]string, error){
+		s.addressProblems, s.routeProblems, s.gatewayProblems,
+	} {
+		more, err := part(pod, e)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, more...)
+	}
+	return found, nil
+}
+
+func (s *Sandbox) addressProblems(pod Link, e Expectation) ([]string, error) {
+	have, err := s.conn.addresses(pod.Index)
+	if err != nil {
+		return nil, err
+	}
+	var found []string
+	for _, a := range e.Addrs {
+		want := netip.PrefixFrom(a, a.BitLen())
+		if !slices.ContainsFunc(have, func(x address) bool { return x.prefix == want }) {
+			found = append(found, fmt.Sprintf("address %s is gone from %s of the pod", want, pod.Name))
+		}
+	}
+	return found, nil
+}
+
+func (s *Sandbox) routeProblems(pod Link, e Expectation) ([]string, error) {
+	have, err := s.conn.routes(pod.Index)
+	if err != nil {
+		return nil, err
+	}
+	var found []string
+	for _, want := range PodRoutes(e.Addrs, e.Routes) {
+		if want.Table != 0 && want.Table != unix.RT_TABLE_MAIN {
+			continue // only the main table was listed
+		}
+		same := func(hop nextHop) bool { return hop.dst == want.Dst && hop.gateway == want.Via }
+		if !slices.ContainsFunc(have, same) {
+			found = append(found, fmt.Sprintf("route %s is gone from the pod", want))
+		}
+	}
+	return found, nil
+}
+
+func (s *Sandbox) gatewayProblems(pod Link, e Expectation) ([]string, error) {
+	var found []string
+	for _, gw := range gateways(e.Addrs) {
+		problem, err := s.conn.neighbourProblem(gw, pod, HostMAC, "the pod")
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, problem...)
+	}
+	return found, nil
+}
+
+// routes lists the main table's routes through one link, or all with index 0.
+func (c *conn) routes(index int) ([]nextHop, error) {
+	var list []nextHop
+	for _, fam := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		payloads, err := c.dump(routeDump(fam, index))
+		if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT) {
+			continue // a kernel without this family
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range payloads {
+			hop, err := parseRoute(p)
+			if err != nil {
+				return nil, fmt.Errorf("list routes: %w", err)
+			}
+			if index == 0 || hop.index == index {
+				list = append(list, hop)
+			}
+		}
+	}
+	return list, nil
+}
+
+// neighbour is one entry of the neighbour table, or of the proxy table.
+type neighbour struct {
+	index int
+	state uint16
+	addr  netip.Addr
+	mac   net.HardwareAddr
+}
+
+func (c *conn) neighbour(a netip.Addr, index int, flags uint8) (neighbour, bool, error) {
+	data, err := c.query(neighbourQuery(a, index, flags))
+	if errors.Is(err, unix.ENOENT) {
+		return neighbour{}, false, nil
+	}
+	if err != nil {
+		return neighbour{}, false, err
+	}
+	n, err := parseNeighbour(data)
+	return n, err == nil, err
+}
+
+func parseNeighbour(data []byte) (neighbour, error) {
+	if len(data) < unix.SizeofNdMsg {
+		return neighbour{}, errors.New("short neighbour message")
+	}
+	n := neighbour{
+		index: int(binary.NativeEndian.Uint32(data[4:])),
+		state: binary.NativeEndian.Uint16(data[8:]),
+	}
+	attrs, err := nl.ParseRouteAttr(data[unix.SizeofNdMsg:])
+	if err != nil {
+		return neighbour{}, err
+	}
+	for _, a := range attrs {
+		switch a.Attr.Type {
+		case unix.NDA_DST:
+			n.addr, _ = netip.AddrFromSlice(a.Value)
+		case unix.NDA_LLADDR:
+			n.mac = bytes.Clone(a.Value)
+		}
+	}
+	return n, nil
+}
+
+// proxies lists the proxy neighbour entries of all links.
+func (c *conn) proxies() ([]neighbour, error) {
+	var list []neighbour
+	for _, fam := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		r := request{what: "list proxy neighbours", typ: unix.RTM_GETNEIGH,
+			body: []nl.NetlinkRequestData{ndMessage{family: fam, flags: unix.NTF_PROXY}}}
+		payloads, err := c.dump(r)
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range payloads {
+			n, err := parseNeighbour(p)
+			if err != nil {
+				return nil, fmt.Errorf("list proxy neighbours: %w", err)
+			}
+			list = append(list, n)
+		}
+	}
+	return list, nil
+}
+
+// Attachment is what the kernel alone shows of a pod on this node.
+type Attachment struct {
+	Network, ContainerID, IfName string
+	HostName                     string
+	Addrs                        []netip.Addr
+	Uplink                       string // where the node answers for the addresses; "": nowhere
+}
+
+// Attachments reads every pod of every network on this node from the host
+// veths' aliases, their routes and the proxy neighbours.
+func (h *Host) Attachments() ([]Attachment, error) {
+	links, err := h.conn.links()
+	if err != nil {
+		return nil, err
+	}
+	routes, err := h.conn.routes(0)
+	if err != nil {
+		return nil, err
+	}
+	proxies, err := h.conn.proxies()
+	if err != nil {
+		return nil, err
+	}
+	var list []Attachment
+	for _, l := range links {
+		network, id, ifName, ok := ParseAlias(l.Alias)
+		if !ok || l.Kind != "veth" || l.Name != HostName(network, id, ifName) {
+			continue
+		}
+		a := Attachment{Network: network, ContainerID: id, IfName: ifName, HostName: l.Name}
+		for _, hop := range routes {
+			if hop.index == l.Index && hop.dst.IsSingleIP() {
+				a.Addrs = append(a.Addrs, hop.dst.Addr())
+			}
+		}
+		a.Uplink = proxyUplink(a.Addrs, proxies, links)
+		list = append(list, a)
+	}
+	return list, nil
+}
+
+func proxyUplink(addrs []netip.Addr, proxies []neighbour, links []Link) string {
+	for _, p := range proxies {
+		if !slices.Contains(addrs, p.addr) {
+			continue
+		}
+		for _, l := range links {
+			if l.Index == p.index {
+				return l.Name
+			}
+		}
+	}
+	return ""
+}
+
+func (c *conn) links() ([]Link, error) {
+	payloads, err := c.dump(linkDump())
+	if err != nil {
+		return nil, err
+	}
+	var list []Link
+	for _, p := range payloads {
+		l, err := parseLink(p)
+		if err != nil {
+			return nil, fmt.Errorf("list links: %w", err)
+		}
+		list = append(list, l)
+	}
+	return list, nil
+}
+
+// HostAddrs returns the addresses that the node routes through the named host
+// veth; none when there is no such link.
+func (h *Host) HostAddrs(name string) ([]netip.Addr, error) {
+	l, ok, err := h.conn.linkByName(name)
+	if err != nil || !ok {
+		return nil, err
+	}
+	routes, err := h.conn.routes(l.Index)
+	if err != nil {
+		return nil, err
+	}
+	var list []netip.Addr
+	for _, hop := range routes {
+		if hop.dst.IsSingleIP() {
+			list = append(list, hop.dst.Addr())
+		}
+	}
+	return list, nil
+}
+
+// PeerIn returns the pod's end of a host veth, or false when the sandbox holds
+// no interface of that name which is the other end of it.
+func (s *Sandbox) PeerIn(host Link, podName string) (Link, bool, error) {
+	l, ok, err := s.conn.linkByName(podName)
+	if err != nil || !ok {
+		return Link{}, false, err
+	}
+	return l, l.Kind == "veth" && l.Peer == host.Index, nil
+}
+
+// Link returns the named link of the pod, or false.
+func (s *Sandbox) Link(name string) (Link, bool, error) { return s.conn.linkByName(name) }

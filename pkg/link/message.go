@@ -1,0 +1,282 @@
+package link
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"syscall"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// Most requests of this file state a wanted end: made again they change nothing,
+// which lets a repeated ADD repair what an interrupted one left.
+
+func family(a netip.Addr) uint8 {
+	if a.Is4() {
+		return unix.AF_INET
+	}
+	return unix.AF_INET6
+}
+
+func vethMessage(s Veth, sandbox int) request {
+	base := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
+	info.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated("veth"))
+	peer := info.AddRtAttr(nl.IFLA_INFO_DATA, nil).AddRtAttr(nl.VETH_INFO_PEER, nil)
+	nl.NewIfInfomsgChild(peer, unix.AF_UNSPEC)
+	peer.AddRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(s.PodName))
+	peer.AddRtAttr(unix.IFLA_MTU, nl.Uint32Attr(uint32(s.MTU)))
+	peer.AddRtAttr(unix.IFLA_ADDRESS, s.PodMAC)
+	peer.AddRtAttr(unix.IFLA_NET_NS_FD, nl.Uint32Attr(uint32(sandbox)))
+	return request{
+		what:  fmt.Sprintf("create veth %s with peer %s", s.HostName, s.PodName),
+		typ:   unix.RTM_NEWLINK,
+		flags: unix.NLM_F_CREATE | unix.NLM_F_EXCL,
+		body: []nl.NetlinkRequestData{base,
+			nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(s.HostName)),
+			nl.NewRtAttr(unix.IFLA_MTU, nl.Uint32Attr(uint32(s.MTU))),
+			nl.NewRtAttr(unix.IFLA_ADDRESS, HostMAC),
+			info,
+		},
+	}
+}
+
+// upMessage brings a link up; attrs are set in the same step.
+func upMessage(name string, index int, attrs ...*nl.RtAttr) request {
+	info := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	info.Index = int32(index)
+	info.Flags, info.Change = unix.IFF_UP, unix.IFF_UP
+	body := []nl.NetlinkRequestData{info}
+	for _, a := range attrs {
+		body = append(body, a)
+	}
+	return request{what: "set link " + name + " up", typ: unix.RTM_SETLINK, body: body}
+}
+
+// noAutoAddressMessage keeps the kernel from giving the link a link-local
+// address when it comes up: on the host nobody needs one, in the pod it would
+// wait for duplicate detection. It has to be a request before upMessage, for the
+// kernel handles a request's flags before its address family attributes (do_setlink).
+func noAutoAddressMessage(name string, index int) request {
+	info := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	info.Index = int32(index)
+	spec := nl.NewRtAttr(unix.IFLA_AF_SPEC, nil)
+	spec.AddRtAttr(unix.AF_INET6, nil).AddRtAttr(unix.IFLA_INET6_ADDR_GEN_MODE, nl.Uint8Attr(addrGenModeNone))
+	return request{
+		what: "set the address generation mode of link " + name, typ: unix.RTM_SETLINK,
+		body: []nl.NetlinkRequestData{info, spec},
+	}
+}
+
+// IN6_ADDR_GEN_MODE_NONE of linux/if_link.h.
+const addrGenModeNone = 1
+
+func linkQuery(name string) request {
+	return request{
+		what: "look up link " + name,
+		typ:  unix.RTM_GETLINK,
+		body: []nl.NetlinkRequestData{nl.NewIfInfomsg(unix.AF_UNSPEC),
+			nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)),
+			// Counters of every kind would make the answer three times as long.
+			nl.NewRtAttr(unix.IFLA_EXT_MASK, nl.Uint32Attr(rtextFilterSkipStats))},
+	}
+}
+
+// RTEXT_FILTER_SKIP_STATS of linux/rtnetlink.h.
+const rtextFilterSkipStats = 1 << 3
+
+func deleteLinkMessage(name string) request {
+	return request{
+		what:   "delete link " + name,
+		typ:    unix.RTM_DELLINK,
+		ignore: []syscall.Errno{unix.ENODEV},
+		body: []nl.NetlinkRequestData{nl.NewIfInfomsg(unix.AF_UNSPEC),
+			nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name))},
+	}
+}
+
+func addressMessage(p netip.Prefix, index int, scope uint8) request {
+	m := nl.NewIfAddrmsg(int(family(p.Addr())))
+	m.Prefixlen = uint8(p.Bits())
+	m.Scope = scope
+	m.Index = uint32(index)
+	// Nobody else can hold the address on a pair of two: no duplicate detection.
+	m.IfAddrmsg.Flags = unix.IFA_F_NODAD | unix.IFA_F_PERMANENT
+	local := p.Addr().AsSlice()
+	body := []nl.NetlinkRequestData{m, nl.NewRtAttr(unix.IFA_LOCAL, local), nl.NewRtAttr(unix.IFA_ADDRESS, local)}
+	return request{
+		what: fmt.Sprintf("add address %s", p), typ: unix.RTM_NEWADDR,
+		flags: unix.NLM_F_CREATE | unix.NLM_F_REPLACE, body: body,
+	}
+}
+
+// Route is one entry of a routing table. A zero Via is a directly connected
+// destination; zero MTU, AdvMSS, Priority and Table are the kernel's defaults.
+type Route struct {
+	Dst      netip.Prefix
+	Via      netip.Addr
+	Scope    uint8
+	MTU      int
+	AdvMSS   int
+	Priority int
+	Table    int
+}
+
+// routeMessage adds a route. With replace an equal destination is taken over;
+// without it, a route of somebody else to the same destination is an error.
+func routeMessage(r Route, index int, replace bool) request {
+	m := &nl.RtMsg{RtMsg: unix.RtMsg{
+		Family: family(r.Dst.Addr()), Dst_len: uint8(r.Dst.Bits()),
+		Table: unix.RT_TABLE_MAIN, Protocol: unix.RTPROT_STATIC, Type: unix.RTN_UNICAST, Scope: r.Scope,
+	}}
+	body := []nl.NetlinkRequestData{m}
+	if r.Dst.Bits() > 0 {
+		body = append(body, nl.NewRtAttr(unix.RTA_DST, r.Dst.Addr().AsSlice()))
+	}
+	if r.Via.IsValid() {
+		body = append(body, nl.NewRtAttr(unix.RTA_GATEWAY, r.Via.AsSlice()))
+	}
+	body = append(body, nl.NewRtAttr(unix.RTA_OIF, nl.Uint32Attr(uint32(index))))
+	if r.Priority > 0 {
+		body = append(body, nl.NewRtAttr(unix.RTA_PRIORITY, nl.Uint32Attr(uint32(r.Priority))))
+	}
+	if r.Table > 0 {
+		m.Table = unix.RT_TABLE_UNSPEC
+		body = append(body, nl.NewRtAttr(unix.RTA_TABLE, nl.Uint32Attr(uint32(r.Table))))
+	}
+	if metrics := routeMetrics(r); metrics != nil {
+		body = append(body, metrics)
+	}
+	exclusive := uint16(unix.NLM_F_EXCL)
+	if replace {
+		exclusive = unix.NLM_F_REPLACE
+	}
+	return request{
+		what: fmt.Sprintf("set route %s", r), typ: unix.RTM_NEWROUTE,
+		flags: unix.NLM_F_CREATE | exclusive, body: body,
+	}
+}
+
+func routeMetrics(r Route) *nl.RtAttr {
+	if r.MTU == 0 && r.AdvMSS == 0 {
+		return nil
+	}
+	metrics := nl.NewRtAttr(unix.RTA_METRICS, nil)
+	if r.MTU > 0 {
+		metrics.AddRtAttr(unix.RTAX_MTU, nl.Uint32Attr(uint32(r.MTU)))
+	}
+	if r.AdvMSS > 0 {
+		metrics.AddRtAttr(unix.RTAX_ADVMSS, nl.Uint32Attr(uint32(r.AdvMSS)))
+	}
+	return metrics
+}
+
+// String is the route as `ip route` writes it.
+func (r Route) String() string {
+	s := r.Dst.String()
+	if r.Dst.Bits() == 0 {
+		s = "default"
+	}
+	if r.Via.IsValid() {
+		s += " via " + r.Via.String()
+	}
+	return s
+}
+
+// routeDump asks for the main table's routes through one link, or all of them
+// with index 0. The kernel filters (NETLINK_GET_STRICT_CHK).
+func routeDump(fam uint8, index int) request {
+	m := &nl.RtMsg{RtMsg: unix.RtMsg{Family: fam, Table: unix.RT_TABLE_MAIN}}
+	body := []nl.NetlinkRequestData{m}
+	if index > 0 {
+		body = append(body, nl.NewRtAttr(unix.RTA_OIF, nl.Uint32Attr(uint32(index))))
+	}
+	return request{what: "list routes", typ: unix.RTM_GETROUTE, body: body}
+}
+
+// addressDump asks for the addresses of one link in all families, or of all
+// links with index 0.
+func addressDump(index int) request {
+	m := nl.NewIfAddrmsg(unix.AF_UNSPEC)
+	m.Index = uint32(index)
+	return request{what: "list addresses", typ: unix.RTM_GETADDR, body: []nl.NetlinkRequestData{m}}
+}
+
+func linkDump() request {
+	return request{what: "list links", typ: unix.RTM_GETLINK, body: []nl.NetlinkRequestData{
+		nl.NewIfInfomsg(unix.AF_UNSPEC),
+		nl.NewRtAttr(unix.IFLA_EXT_MASK, nl.Uint32Attr(rtextFilterSkipStats)),
+	}}
+}
+
+// neighbourQuery asks for one neighbour entry (neigh_get); flags is 0 or NTF_PROXY.
+func neighbourQuery(a netip.Addr, index int, flags uint8) request {
+	return request{
+		what: fmt.Sprintf("look up neighbour %s", a), typ: unix.RTM_GETNEIGH,
+		body: []nl.NetlinkRequestData{
+			ndMessage{family: family(a), index: index, flags: flags},
+			nl.NewRtAttr(unix.NDA_DST, a.AsSlice()),
+		},
+	}
+}
+
+// neighbourMessage is a permanent entry that maps a to mac.
+func neighbourMessage(a netip.Addr, mac net.HardwareAddr, index int) request {
+	m := ndMessage{family: family(a), index: index, state: unix.NUD_PERMANENT}
+	return request{
+		what: fmt.Sprintf("set neighbour %s lladdr %s", a, mac), typ: unix.RTM_NEWNEIGH,
+		flags: unix.NLM_F_CREATE | unix.NLM_F_REPLACE,
+		body:  []nl.NetlinkRequestData{m, nl.NewRtAttr(unix.NDA_DST, a.AsSlice()), nl.NewRtAttr(unix.NDA_LLADDR, mac)},
+	}
+}
+
+// proxyMessage makes (or, with RTM_DELNEIGH, removes) the entry by which the
+// node answers ARP and neighbour solicitations for a on one interface.
+func proxyMessage(typ uint16, a netip.Addr, index int) request {
+	r := request{
+		what: fmt.Sprintf("set proxy neighbour %s", a), typ: typ,
+		body: []nl.NetlinkRequestData{
+			ndMessage{family: family(a), index: index, flags: unix.NTF_PROXY, state: unix.NUD_PERMANENT},
+			nl.NewRtAttr(unix.NDA_DST, a.AsSlice()),
+		},
+	}
+	if typ == unix.RTM_DELNEIGH {
+		r.what = fmt.Sprintf("remove proxy neighbour %s", a)
+		r.ignore = []syscall.Errno{unix.ENOENT, unix.ENODEV}
+		return r
+	}
+	r.flags = unix.NLM_F_CREATE | unix.NLM_F_REPLACE
+	return r
+}
+
+// ndMessage is struct ndmsg of linux/neighbour.h.
+type ndMessage struct {
+	family uint8
+	index  int
+	state  uint16
+	flags  uint8
+}
+
+func (m ndMessage) Len() int { return unix.SizeofNdMsg }
+
+func (m ndMessage) Serialize() []byte {
+	b := make([]byte, unix.SizeofNdMsg)
+	b[0] = m.family
+	binary.NativeEndian.PutUint32(b[4:], uint32(m.index))
+	binary.NativeEndian.PutUint16(b[8:], m.state)
+	b[10] = m.flags
+	return b
+}
+
+// routeQuery asks for the table entry (not the cached next hop) by which the
+// kernel would reach a.
+func routeQuery(a netip.Addr) request {
+	m := &nl.RtMsg{RtMsg: unix.RtMsg{Family: family(a), Dst_len: uint8(a.BitLen()), Flags: unix.RTM_F_FIB_MATCH}}
+	return request{
+		what: fmt.Sprintf("look up the route to %s", a), typ: unix.RTM_GETROUTE,
+		body: []nl.NetlinkRequestData{m, nl.NewRtAttr(unix.RTA_DST, a.AsSlice())},
+	}
+}

@@ -1,0 +1,116 @@
+package link
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+// Sandbox is a pod's network namespace with a netlink socket inside it.
+type Sandbox struct {
+	path string
+	file *os.File
+	conn *conn
+}
+
+// ErrSandbox is in the chain of errors about a namespace file that is missing,
+// is not a network namespace, or is the node's own.
+var ErrSandbox = errors.New("unusable network namespace")
+
+// OpenSandbox opens the namespace at path (CNI_NETNS). The calling goroutine is
+// back in its own namespace afterwards.
+func OpenSandbox(path string) (*Sandbox, error) {
+	file, err := openNamespace(path)
+	if err != nil {
+		return nil, err
+	}
+	s := &Sandbox{path: path, file: file}
+	err = s.Do(func() error {
+		s.conn, err = dial()
+		return err
+	})
+	if err != nil {
+		file.Close()
+		return nil, fmt.Errorf("open a netlink socket in %s: %w", path, err)
+	}
+	return s, nil
+}
+
+// SandboxGone tells whether path no longer leads to a network namespace, which
+// DEL takes for success: the kernel took the pod's side down with it.
+func SandboxGone(path string) bool {
+	file, err := openNamespace(path)
+	if err == nil {
+		file.Close()
+	}
+	return err != nil
+}
+
+func openNamespace(path string) (*os.File, error) {
+	// O_NONBLOCK: opening a named pipe that somebody put there must not hang.
+	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %s does not exist", ErrSandbox, path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrSandbox, err)
+	}
+	if err := checkNamespace(file, path); err != nil {
+		file.Close()
+		return nil, err
+	}
+	return file, nil
+}
+
+func checkNamespace(file *os.File, path string) error {
+	// ioctl_ns(2): NS_GET_NSTYPE answers with the CLONE_NEW* flag of the namespace.
+	kind, err := unix.IoctlRetInt(int(file.Fd()), unix.NS_GET_NSTYPE)
+	if err != nil || kind != unix.CLONE_NEWNET {
+		return fmt.Errorf("%w: %s is not a network namespace", ErrSandbox, path)
+	}
+	var pod, node unix.Stat_t
+	if err := unix.Fstat(int(file.Fd()), &pod); err != nil {
+		return fmt.Errorf("%w: stat %s: %w", ErrSandbox, path, err)
+	}
+	if err := unix.Stat("/proc/thread-self/ns/net", &node); err != nil {
+		return fmt.Errorf("stat this thread's network namespace: %w", err)
+	}
+	if pod.Ino == node.Ino && pod.Dev == node.Dev {
+		return fmt.Errorf("%w: %s is the node's own namespace, not a pod's", ErrSandbox, path)
+	}
+	return nil
+}
+
+// Do runs f on a thread that is in the namespace meanwhile: sockets that f opens
+// and sysctls that it writes are the pod's.
+func (s *Sandbox) Do(f func() error) error {
+	runtime.LockOSThread()
+	home, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		runtime.UnlockOSThread()
+		return fmt.Errorf("open this thread's network namespace: %w", err)
+	}
+	defer home.Close()
+	if err := unix.Setns(int(s.file.Fd()), unix.CLONE_NEWNET); err != nil {
+		runtime.UnlockOSThread()
+		return fmt.Errorf("enter network namespace %s: %w", s.path, err)
+	}
+	failed := f()
+	if err := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); err != nil {
+		// The thread stays locked, so that Go ends it with the goroutine: no
+		// other goroutine may run in the pod by accident.
+		return errors.Join(failed, fmt.Errorf("leave network namespace %s: %w", s.path, err))
+	}
+	runtime.UnlockOSThread()
+	return failed
+}
+
+// Close releases the namespace: an open file keeps it alive.
+func (s *Sandbox) Close() {
+	s.conn.Close()
+	s.file.Close()
+}

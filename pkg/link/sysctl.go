@@ -1,0 +1,155 @@
+package link
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// sysctlRoot is where the kernel shows the sysctls of the namespace that the
+// reading thread is in.
+const sysctlRoot = "/proc/sys/net/"
+
+// readSysctl returns the value of, for example, "ipv4/ip_forward".
+func readSysctl(key string) (string, error) {
+	fd, err := unix.Open(sysctlRoot+key, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", fmt.Errorf("read sysctl net/%s: %w", key, err)
+	}
+	defer unix.Close(fd)
+	var b [64]byte
+	n, err := unix.Read(fd, b[:])
+	if err != nil {
+		return "", fmt.Errorf("read sysctl net/%s: %w", key, err)
+	}
+	return strings.TrimSpace(string(b[:n])), nil
+}
+
+// writeSysctl sets the value. Plain system calls: package os would register each
+// of these files with the poller, twice the calls for nothing.
+func writeSysctl(key, value string) error {
+	fd, err := unix.Open(sysctlRoot+key, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("set sysctl net/%s=%s: %w", key, value, err)
+	}
+	defer unix.Close(fd)
+	if _, err := unix.Write(fd, []byte(value)); err != nil {
+		return fmt.Errorf("set sysctl net/%s=%s: %w", key, value, err)
+	}
+	return nil
+}
+
+// ensureSysctl writes only when the value differs: /proc/sys may be mounted
+// read-only once an administrator has set everything.
+func ensureSysctl(key, value string) error {
+	have, err := readSysctl(key)
+	if err != nil {
+		return err
+	}
+	if have == value {
+		return nil
+	}
+	return writeSysctl(key, value)
+}
+
+// writeOptional is writeSysctl for a key that a kernel may lack, because IPv6
+// is built without it or switched off at boot.
+func writeOptional(key, value string) error {
+	err := writeSysctl(key, value)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// PrepareNode turns on what routing for pods needs on the node, in the families
+// asked for. uplink is "" in a mode that answers for no address there.
+func PrepareNode(uplink string, ipv4, ipv6 bool) error {
+	var steps [][2]string
+	if ipv4 {
+		steps = append(steps, [2]string{"ipv4/ip_forward", "1"})
+		// A node redirects a pod that reaches itself through a service unless
+		// both "all" and the interface say no.
+		steps = append(steps, [2]string{"ipv4/conf/all/send_redirects", "0"})
+		if uplink != "" {
+			// The default delays the answer for a proxied address by up to 0.8 s.
+			steps = append(steps, [2]string{"ipv4/neigh/" + uplink + "/proxy_delay", "0"})
+		}
+	}
+	if ipv6 && uplink != "" {
+		steps = append(steps,
+			[2]string{"ipv6/conf/" + uplink + "/proxy_ndp", "1"},
+			[2]string{"ipv6/neigh/" + uplink + "/proxy_delay", "0"})
+	}
+	for _, s := range steps {
+		if err := ensureSysctl(s[0], s[1]); err != nil {
+			return err
+		}
+	}
+	if ipv6 {
+		return forwardIPv6()
+	}
+	return nil
+}
+
+// forwardIPv6 turns forwarding on. A forwarding interface ignores router
+// advertisements unless accept_ra is 2, and the switch drops the default routes
+// learnt so far at once (addrconf_forward_change, rt6_purge_dflt_routers), so
+// that every interface that accepts them today goes to 2 first.
+func forwardIPv6() error {
+	have, err := readSysctl("ipv6/conf/all/forwarding")
+	if err != nil {
+		return err
+	}
+	if have == "1" {
+		return nil
+	}
+	entries, err := os.ReadDir(sysctlRoot + "ipv6/conf")
+	if err != nil {
+		return fmt.Errorf("list the interfaces' IPv6 sysctls: %w", err)
+	}
+	for _, e := range entries {
+		if err := keepAdvertisements(e.Name()); err != nil {
+			return err
+		}
+	}
+	return writeSysctl("ipv6/conf/all/forwarding", "1")
+}
+
+func keepAdvertisements(name string) error {
+	// "all" and "default" belong to the administrator; our own veths accept none.
+	if name == "all" || name == "default" || strings.HasPrefix(name, VethPrefix) {
+		return nil
+	}
+	key := "ipv6/conf/" + name + "/accept_ra"
+	have, err := readSysctl(key)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // the interface went meanwhile
+	}
+	if err != nil || have != "1" {
+		return err
+	}
+	return writeOptional(key, "2")
+}
+
+// quietVeth keeps the node from believing or telling pods more than routes say:
+// it takes no router advertisement or redirect from a pod and sends it none.
+func quietVeth(name string, ipv6 bool) error {
+	if err := writeSysctl("ipv4/conf/"+name+"/send_redirects", "0"); err != nil {
+		return err
+	}
+	if err := writeSysctl("ipv4/conf/"+name+"/accept_redirects", "0"); err != nil {
+		return err
+	}
+	if !ipv6 {
+		return writeOptional("ipv6/conf/"+name+"/disable_ipv6", "1")
+	}
+	if err := writeOptional("ipv6/conf/"+name+"/accept_ra", "0"); err != nil {
+		return err
+	}
+	return writeOptional("ipv6/conf/"+name+"/accept_redirects", "0")
+}
