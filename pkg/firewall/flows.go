@@ -1,0 +1,121 @@
+package firewall
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// Attributes of linux/netfilter/nfnetlink_conntrack.h that package nl lacks, and
+// the filter flag for a tuple's source address (net/netfilter/nf_internals.h).
+const (
+	ctaFilter           = 25
+	ctaFilterOrigFlags  = 1
+	ctaFilterReplyFlags = 2
+	filterSource        = 1 << 0
+)
+
+// ForgetFlows deletes the tracked flows of a pod's address: those that it opened
+// and those that somebody opened to it, through a service or not. Without it, the
+// address's next owner would inherit their verdicts.
+func (f *Firewall) ForgetFlows(a netip.Addr) error {
+	a = a.Unmap()
+	if none, err := noFlows(); none || err != nil {
+		return err
+	}
+	// The source of the original direction opened the flow. The source of the
+	// reply is who really answers, whatever address the opener was given.
+	for _, direction := range []int{nl.CTA_TUPLE_ORIG, nl.CTA_TUPLE_REPLY} {
+		err := f.sets.deleteFlows(a, direction)
+		if errors.Is(err, unix.EINVAL) {
+			return deleteListedFlows(a) // before 6.9 the kernel filters only listings
+		}
+		if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOENT) {
+			return nil // no connection tracking here
+		}
+		if err != nil {
+			return fmt.Errorf("delete the tracked flows of %s: %w", a, err)
+		}
+	}
+	return nil
+}
+
+// noFlows tells whether this namespace tracks nothing at all, which spares a
+// walk over the whole table, 262,144 buckets on a large node.
+func noFlows() (bool, error) {
+	const counter = "/proc/sys/net/netfilter/nf_conntrack_count"
+	b, err := os.ReadFile(counter)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil // connection tracking is not loaded
+	}
+	if err != nil {
+		return false, fmt.Errorf("count the tracked flows: %w", err)
+	}
+	return strings.TrimSpace(string(b)) == "0", nil
+}
+
+// deleteFlows lets the kernel find the flows whose tuple in the direction comes
+// from a (ctnetlink_flush_conntrack with CTA_FILTER).
+func (s *sets) deleteFlows(a netip.Addr, direction int) error {
+	req := nl.NewNetlinkRequest(nl.IPCTNL_MSG_CT_DELETE|unix.NFNL_SUBSYS_CTNETLINK<<8, unix.NLM_F_ACK)
+	req.Sockets = s.sockets
+	proto, attr, flags := unix.AF_INET, nl.CTA_IP_V4_SRC, ctaFilterOrigFlags
+	if a.Is6() {
+		proto, attr = unix.AF_INET6, nl.CTA_IP_V6_SRC
+	}
+	if direction == nl.CTA_TUPLE_REPLY {
+		flags = ctaFilterReplyFlags
+	}
+	// The kernel heeds the family of a deletion only in messages of version 1.
+	req.AddData(&nl.Nfgenmsg{NfgenFamily: uint8(proto), Version: 1})
+	tuple := nl.NewRtAttr(unix.NLA_F_NESTED|direction, nil)
+	tuple.AddRtAttr(unix.NLA_F_NESTED|nl.CTA_TUPLE_IP, nil).AddRtAttr(attr, a.AsSlice())
+	req.AddData(tuple)
+	filter := nl.NewRtAttr(unix.NLA_F_NESTED|ctaFilter, nil)
+	filter.AddRtAttr(flags, nl.Uint32Attr(filterSource))
+	// The kernel wants both flag words.
+	filter.AddRtAttr(ctaFilterOrigFlags+ctaFilterReplyFlags-flags, nl.Uint32Attr(0))
+	req.AddData(filter)
+	_, err := s.execute(req)
+	return err
+}
+
+// deleteListedFlows lists the table and deletes what is the address's, for
+// kernels that cannot filter a deletion.
+func deleteListedFlows(a netip.Addr) error {
+	const attempts = 5 // a listing that the table changed under is not whole
+	fam := netlink.InetFamily(unix.AF_INET)
+	if a.Is6() {
+		fam = unix.AF_INET6
+	}
+	var err error
+	for range attempts {
+		_, err = netlink.ConntrackDeleteFilters(netlink.ConntrackTable, fam, flowsOf(a))
+		if !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("delete the tracked flows of %s: %w", a, err)
+	}
+	return nil
+}
+
+// flowsOf matches the flows that ForgetFlows is about.
+type flowsOf netip.Addr
+
+func (f flowsOf) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
+	for _, ip := range [][]byte{flow.Forward.SrcIP, flow.Reverse.SrcIP} {
+		if a, ok := netip.AddrFromSlice(ip); ok && a.Unmap() == netip.Addr(f) {
+			return true
+		}
+	}
+	return false
+}

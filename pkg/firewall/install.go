@@ -1,0 +1,193 @@
+package firewall
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/vishvananda/netlink/nl"
+)
+
+// restoreTries bounds how often rules are read and replaced again after
+// somebody else changed the same chain in between.
+const restoreTries = 5
+
+// Rules of the nf_tables backend let go of their sets a moment after the
+// commit that removed them, from a kernel worker.
+const (
+	destroyWait = 2 * time.Second
+	destroyPoll = 5 * time.Millisecond
+)
+
+// install brings the network's sets and rules into the desired state from
+// whatever state they are in.
+func (f *Firewall) install(n Network) error {
+	unlock, err := lock(n.StateDir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	faults, err := f.faults(n)
+	if err != nil || len(faults) == 0 {
+		return err // another process did it while this one waited
+	}
+	return f.installLocked(n)
+}
+
+func (f *Firewall) installLocked(n Network) error {
+	programs, unrecorded, err := findBackend(n.StateDir, n.families())
+	if err != nil {
+		return fmt.Errorf("install the rules of network %s: %w", n.Name, err)
+	}
+	f.step("record")
+	if unrecorded != "" {
+		if err := recordBackend(n.StateDir, unrecorded); err != nil {
+			return err
+		}
+	}
+	for _, p := range programs {
+		if err := f.installFamily(n, p); err != nil {
+			return fmt.Errorf("install the IPv%s rules of network %s: %w", p.family.suffix(), n.Name, err)
+		}
+	}
+	return nil
+}
+
+func (f *Firewall) installFamily(n Network, p *iptables) error {
+	if err := f.fillSets(n, p.family); err != nil {
+		return err
+	}
+	if err := f.replaceRules(p, tables(n, p.family), table.render); err != nil {
+		return err
+	}
+	f.step("sweep")
+	return f.sweepExceptions(n, p.family)
+}
+
+// fillSets creates the sets and adds what belongs to them; they may have been
+// created by a process that was killed before it filled them.
+func (f *Firewall) fillSets(n Network, fam family) error {
+	for _, want := range wantedSets(n, fam) {
+		f.step("create " + want.name)
+		if err := f.sets.create(want.name, want.typ, want.family); err != nil {
+			return err
+		}
+		for _, p := range want.members {
+			f.step("add to " + want.name)
+			if err := f.sets.add(want.name, p); err != nil {
+				return err
+			}
+		}
+	}
+	if n.Pods == nil {
+		return nil
+	}
+	pods, err := n.Pods()
+	if err != nil {
+		return fmt.Errorf("list the pods of the network: %w", err)
+	}
+	return f.addPods(n, fam, pods)
+}
+
+func (f *Firewall) addPods(n Network, fam family, pods []netip.Addr) error {
+	for _, a := range pods {
+		if familyOf(a) != fam {
+			continue
+		}
+		if err := f.AddPod(n, a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// replaceRules lists our entries in the built-in chains and replaces them and
+// our chains with what write makes of each table, in one restore. A list that
+// is out of date makes the restore fail: then it is read again.
+func (f *Firewall) replaceRules(p *iptables, tables []table, write func(table, []string) string) error {
+	var err error
+	for range restoreTries {
+		var input strings.Builder
+		for _, t := range tables {
+			old, err := ownEntries(p, t)
+			if err != nil {
+				return err
+			}
+			input.WriteString(write(t, old))
+		}
+		f.step("restore")
+		if err = p.restore(input.String()); !refused(err) {
+			return err
+		}
+	}
+	return err
+}
+
+// refused reports whether iptables-restore found fault with its input, as
+// with the removal of a rule that is gone. Waiting for the lock in vain is
+// another status (4), and no reason to wait again.
+func refused(err error) bool {
+	var exit *exec.ExitError
+	return errors.As(err, &exit) && exit.ExitCode() == 1
+}
+
+// ownEntries lists our rules in the table's built-in chain.
+func ownEntries(p *iptables, t table) ([]string, error) {
+	rules, err := p.chainRules(t.name, t.entries.base)
+	if err != nil {
+		return nil, err
+	}
+	var own []string
+	for _, r := range rules {
+		if t.entries.owns(r) {
+			own = append(own, r)
+		}
+	}
+	return own, nil
+}
+
+// sweepExceptions destroys the network's sets of exceptions with another
+// content than the current.
+func (f *Firewall) sweepExceptions(n Network, fam family) error {
+	if !n.Masquerade {
+		return nil
+	}
+	current := exceptSet(n.Name, fam, exceptions(n.Except, fam))
+	names, err := f.sets.names()
+	if err != nil {
+		return err
+	}
+	for _, name := range exceptSetsOf(names, n.Name, fam) {
+		if name == current {
+			continue
+		}
+		if err := f.destroyUnused(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// exceptSetsOf picks the network's sets of exceptions.
+func exceptSetsOf(names []string, network string, fam family) []string {
+	var out []string
+	for _, name := range names {
+		if strings.HasPrefix(name, exceptSetPrefix(network)) && strings.HasSuffix(name, "-"+fam.suffix()) {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// destroyUnused destroys a set as soon as no rule uses it any more.
+func (f *Firewall) destroyUnused(name string) error {
+	for deadline := time.Now().Add(destroyWait); ; time.Sleep(destroyPoll) {
+		err := f.sets.destroy(name)
+		if !errors.Is(err, nl.IPSetError(nl.IPSET_ERR_BUSY)) || time.Now().After(deadline) {
+			return err
+		}
+	}
+}

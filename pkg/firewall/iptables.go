@@ -1,0 +1,177 @@
+package firewall
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Backends as iptables --version names them.
+const (
+	backendNFT    = "nf_tables"
+	backendLegacy = "legacy"
+)
+
+const (
+	backendFile = "iptables" // in the state directory: the backend of the node's rules
+
+	execTimeout = 30 * time.Second
+	lockWait    = "10" // seconds for /run/xtables.lock, which all namespaces share
+)
+
+// iptables runs the commands of one family and one backend.
+type iptables struct {
+	family         family
+	command        string // path of iptables or ip6tables
+	restoreCommand string // path of iptables-restore or ip6tables-restore
+}
+
+// findBackend finds the programs for the families: those of the recorded
+// backend, else of the backend of the first iptables on PATH. The latter is
+// given back as unrecorded.
+func findBackend(stateDir string, families []family) (programs []*iptables, unrecorded string, err error) {
+	name, err := recordedBackend(stateDir)
+	if err != nil {
+		return nil, "", err
+	}
+	if name == "" {
+		if name, err = firstBackend(); err != nil {
+			return nil, "", err
+		}
+		unrecorded = name
+	}
+	for _, f := range families {
+		p, err := findIptables(f, name)
+		if err != nil && unrecorded == "" {
+			err = fmt.Errorf("%w (%s records the backend of this node's rules)", err, filepath.Join(stateDir, backendFile))
+		}
+		if err != nil {
+			return nil, "", err
+		}
+		programs = append(programs, p)
+	}
+	return programs, unrecorded, nil
+}
+
+// recordedBackend reads the record; "" when there is none or it is unreadable noise.
+func recordedBackend(stateDir string) (string, error) {
+	data, err := os.ReadFile(filepath.Join(stateDir, backendFile))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("read the recorded iptables backend: %w", err)
+	}
+	switch word := strings.TrimSpace(string(data)); word {
+	case backendNFT, backendLegacy:
+		return word, nil
+	}
+	return "", nil
+}
+
+func firstBackend() (string, error) {
+	command, err := exec.LookPath("iptables")
+	if err != nil {
+		return "", fmt.Errorf("find iptables: %w", err)
+	}
+	return backendOf(command)
+}
+
+// recordBackend writes the record by renaming, so that no reader finds half a word.
+func recordBackend(stateDir, name string) error {
+	path := filepath.Join(stateDir, backendFile)
+	temporary := path + ".new"
+	if err := os.WriteFile(temporary, []byte(name+"\n"), 0o600); err != nil {
+		return fmt.Errorf("record the iptables backend: %w", err)
+	}
+	if err := os.Rename(temporary, path); err != nil {
+		return fmt.Errorf("record the iptables backend: %w", err)
+	}
+	return nil
+}
+
+// findIptables finds the family's programs of the backend.
+func findIptables(f family, backend string) (*iptables, error) {
+	command, err := findProgram(f.program(), "", backend)
+	if err != nil {
+		return nil, err
+	}
+	restore, err := findProgram(f.program(), "-restore", backend)
+	if err != nil {
+		return nil, err
+	}
+	return &iptables{family: f, command: command, restoreCommand: restore}, nil
+}
+
+// findProgram finds name+end on PATH if it is of the backend, else the
+// program that has the backend in its name, as in iptables-nft-restore.
+func findProgram(name, end, backend string) (string, error) {
+	plain, err := exec.LookPath(name + end)
+	if err == nil {
+		if is, err := backendOf(plain); err == nil && is == backend {
+			return plain, nil
+		}
+	}
+	explicit := name + "-legacy" + end
+	if backend == backendNFT {
+		explicit = name + "-nft" + end
+	}
+	path, err := exec.LookPath(explicit)
+	if err != nil {
+		return "", fmt.Errorf("neither %s%s nor %s on PATH is of the iptables backend %s: %w", name, end, explicit, backend, err)
+	}
+	return path, nil
+}
+
+// backendOf asks a program. Versions before 1.8 know legacy only and do not say so.
+func backendOf(command string) (string, error) {
+	out, err := run(command, "", "--version")
+	if err != nil {
+		return "", err
+	}
+	if strings.Contains(out, backendNFT) {
+		return backendNFT, nil
+	}
+	return backendLegacy, nil
+}
+
+// chainRules lists the rules of a chain as iptables -S writes them, without "-A CHAIN ".
+func (t *iptables) chainRules(table, chain string) ([]string, error) {
+	out, err := run(t.command, "", "-w", lockWait, "-t", table, "-S", chain)
+	if err != nil {
+		return nil, err
+	}
+	var rules []string
+	for line := range strings.Lines(out) {
+		if r, ok := strings.CutPrefix(strings.TrimSpace(line), "-A "+chain+" "); ok {
+			rules = append(rules, r)
+		}
+	}
+	return rules, nil
+}
+
+// restore applies input; each of its tables changes as a whole or not at all.
+func (t *iptables) restore(input string) error {
+	_, err := run(t.restoreCommand, input, "--noflush", "-w", lockWait)
+	return err
+}
+
+// run starts a program and gives what it prints. Its error has what the
+// program complained about.
+func run(command, input string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), execTimeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, command, args...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	cmd.Stdin = strings.NewReader(input)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args, " "), err, strings.TrimSpace(stderr.String()))
+	}
+	return stdout.String(), nil
+}
