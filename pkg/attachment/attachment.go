@@ -1,0 +1,222 @@
+// Package attachment knows what one pod's attachment to a network consists of
+// once it is made: how it is recorded in its lease, whether it is whole, and in
+// which order it is taken down.
+//
+// It must not know the network configuration or how an attachment is made: the
+// record says all that is needed afterwards, so that a configuration may change
+// or go while pods live.
+package attachment
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/vnet-cni/vnet-cni/ipam"
+	"github.com/vnet-cni/vnet-cni/pkg/cnierr"
+	"github.com/vnet-cni/vnet-cni/pkg/firewall"
+	"github.com/vnet-cni/vnet-cni/pkg/link"
+)
+
+// Record is what a lease carries of its attachment.
+type Record struct {
+	HostVeth string       `json:"hostVeth"`
+	Sandbox  string       `json:"sandbox"` // path of the pod's network namespace
+	PodMAC   string       `json:"podMAC"`
+	Uplink   string       `json:"uplink,omitempty"` // where the node answers for the addresses; "": nowhere
+	Routes   []link.Route `json:"routes,omitempty"` // extra routes of the pod
+
+	Masquerade bool           `json:"masquerade,omitempty"`
+	Except     []netip.Prefix `json:"except,omitempty"`
+
+	Delegate *Delegate `json:"delegate,omitempty"` // nil: the address is from our own store
+}
+
+// Delegate is what it takes to give an address back to a foreign IPAM plugin.
+type Delegate struct {
+	Type   string          `json:"type"`
+	Config json.RawMessage `json:"config"`
+}
+
+// Encode returns the record as a lease keeps it.
+func (r Record) Encode() (json.RawMessage, error) {
+	b, err := json.Marshal(r)
+	if err != nil {
+		return nil, fmt.Errorf("encode the record of %s: %w", r.HostVeth, err)
+	}
+	return b, nil
+}
+
+// Of returns the record in a lease. A lease of vnet-ipam under another main
+// plugin has none: ours is then false.
+func Of(l ipam.Lease) (r Record, ours bool, err error) {
+	if len(l.Attachment) == 0 {
+		return Record{}, false, nil
+	}
+	if err := json.Unmarshal(l.Attachment, &r); err != nil {
+		return Record{}, false, fmt.Errorf("decode the record in the lease of %s: %w", l.ContainerID, err)
+	}
+	return r, r.HostVeth != "", nil
+}
+
+// Addrs returns a lease's addresses without their subnets' lengths.
+func Addrs(l ipam.Lease) []netip.Addr {
+	var list []netip.Addr
+	for _, p := range l.Addresses {
+		list = append(list, p.Addr())
+	}
+	return list
+}
+
+// Node is the node's side of every attachment: its links and its firewall.
+type Node struct {
+	Host     *link.Host
+	Firewall *firewall.Firewall
+}
+
+// OpenNode opens both in the caller's network namespace.
+func OpenNode() (*Node, error) {
+	host, err := link.OpenHost()
+	if err != nil {
+		return nil, cnierr.Wrap(cnierr.Kernel, err)
+	}
+	fw, err := firewall.Open()
+	if err != nil {
+		host.Close()
+		return nil, cnierr.Wrap(cnierr.Firewall, err)
+	}
+	return &Node{Host: host, Firewall: fw}, nil
+}
+
+// Close releases the node's sockets.
+func (n *Node) Close() {
+	n.Host.Close()
+	n.Firewall.Close()
+}
+
+// Remove takes down everything in the kernel, in the order in which a living pod
+// is at no moment reachable unfiltered: link, proxy entry, flows, sets. What is
+// gone already is success. The lease has to outlive all of it: it is how the rest
+// is found when this process dies half-way.
+func (n *Node) Remove(network string, r Record, addrs []netip.Addr) error {
+	if err := n.Host.DeleteVeth(r.HostVeth); err != nil {
+		return cnierr.Wrap(cnierr.Kernel, err)
+	}
+	if err := n.removeProxy(r.Uplink, addrs); err != nil {
+		return cnierr.Wrap(cnierr.Kernel, err)
+	}
+	for _, a := range addrs {
+		if err := n.Firewall.ForgetFlows(a); err != nil {
+			return cnierr.Wrap(cnierr.Firewall, err)
+		}
+		if err := n.Firewall.RemovePod(network, a); err != nil {
+			return cnierr.Wrap(cnierr.Firewall, err)
+		}
+	}
+	return nil
+}
+
+func (n *Node) removeProxy(uplink string, addrs []netip.Addr) error {
+	if uplink == "" {
+		return nil
+	}
+	l, found, err := n.Host.Link(uplink)
+	if err != nil || !found { // the kernel dropped the entries with the link
+		return err
+	}
+	return n.Host.RemoveProxy(l.Index, addrs)
+}
+
+// Rebuild returns the leases that the kernel still shows of a network whose
+// store was lost.
+func Rebuild(network string) ([]ipam.Lease, error) {
+	host, err := link.OpenHost()
+	if err != nil {
+		return nil, err
+	}
+	defer host.Close()
+	found, err := host.Attachments()
+	if err != nil {
+		return nil, fmt.Errorf("read the pods of network %s from the node's links and routes: %w", network, err)
+	}
+	var leases []ipam.Lease
+	for _, a := range found {
+		if a.Network != network || len(a.Addrs) == 0 {
+			continue
+		}
+		l, err := rebuilt(a)
+		if err != nil {
+			return nil, err
+		}
+		leases = append(leases, l)
+	}
+	return leases, nil
+}
+
+func rebuilt(a link.Attachment) (ipam.Lease, error) {
+	record, err := Record{
+		HostVeth: a.HostName, Uplink: a.Uplink,
+		PodMAC: link.PodMAC(a.Network, a.ContainerID, a.IfName).String(),
+	}.Encode()
+	if err != nil {
+		return ipam.Lease{}, err
+	}
+	l := ipam.Lease{Key: ipam.Key{ContainerID: a.ContainerID, IfName: a.IfName}, Attachment: record}
+	for _, addr := range a.Addrs {
+		l.Addresses = append(l.Addresses, netip.PrefixFrom(addr, addr.BitLen()))
+	}
+	return l, nil
+}
+
+// Store returns the lease store of a network of attachments.
+func Store(dir, network string) *ipam.Store {
+	return ipam.New(ipam.Options{
+		Dir: dir, Network: network,
+		Rebuild: func() ([]ipam.Lease, error) { return Rebuild(network) },
+	})
+}
+
+// Problems returns what is wrong with an attachment, in words for people: in the
+// kernel's view of both ends, and in the firewall. It changes nothing.
+func (n *Node) Problems(network string, l ipam.Lease, r Record) ([]string, error) {
+	sandbox, err := link.OpenSandbox(r.Sandbox)
+	if errors.Is(err, link.ErrSandbox) {
+		return []string{err.Error()}, nil
+	}
+	if err != nil {
+		return nil, cnierr.Wrap(cnierr.Kernel, err)
+	}
+	defer sandbox.Close()
+	mac, err := net.ParseMAC(r.PodMAC)
+	if err != nil {
+		return nil, cnierr.Wrap(cnierr.Store, fmt.Errorf("record of %s: %w", r.HostVeth, err))
+	}
+	problems, err := link.Problems(n.Host, sandbox, link.Expectation{
+		HostName: r.HostVeth, PodName: l.IfName, PodMAC: mac,
+		Addrs: Addrs(l), Routes: r.Routes, Uplink: r.Uplink,
+	})
+	if err != nil {
+		return nil, cnierr.Wrap(cnierr.Kernel, err)
+	}
+	rules := r.Rules(network, "", Addrs(l))
+	for _, a := range Addrs(l) {
+		more, err := n.Firewall.Problems(rules, a)
+		if err != nil {
+			return nil, cnierr.Wrap(cnierr.Firewall, err)
+		}
+		problems = append(problems, more...)
+	}
+	return problems, nil
+}
+
+// Rules is what the firewall has to hold for the attachment's network.
+func (r Record) Rules(network, stateDir string, addrs []netip.Addr) firewall.Network {
+	n := firewall.Network{Name: network, StateDir: stateDir, Masquerade: r.Masquerade, Except: r.Except}
+	for _, a := range addrs {
+		n.IPv4 = n.IPv4 || a.Is4()
+		n.IPv6 = n.IPv6 || a.Is6()
+	}
+	return n
+}

@@ -1,0 +1,211 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/vnet-cni/vnet-cni/pkg/attachment"
+	"github.com/vnet-cni/vnet-cni/pkg/cnierr"
+	"github.com/vnet-cni/vnet-cni/pkg/link"
+	"github.com/vnet-cni/vnet-cni/pkg/netconf"
+)
+
+// addition is an ADD on its way: each step reads what earlier ones found out.
+type addition struct {
+	*call
+	node    *attachment.Node
+	sandbox *link.Sandbox
+	undo    *undo
+
+	uplink link.Uplink
+	mtu    int
+	record attachment.Record
+	addrs  []netip.Addr
+	dns    types.DNS
+	repair bool // the veth pair was there already
+}
+
+// defaultMTU is for a node without any uplink, where nothing else says it.
+const defaultMTU = 1500
+
+// findUplink learns where the VNet is and readies the node for routing there.
+func (a *addition) findUplink() error {
+	up, err := a.node.Host.FindUplink(a.conf.Uplink, a.subnets())
+	flat := a.conf.Mode == netconf.ModeVNet
+	switch {
+	case err == nil && flat:
+		err = up.Answers()
+	case errors.Is(err, link.ErrNoUplink) && !flat && a.conf.Uplink == "":
+		up, err = link.Uplink{Link: link.Link{MTU: defaultMTU}}, nil
+	}
+	if errors.Is(err, link.ErrNoUplink) {
+		return cnierr.Wrap(cnierr.Uplink, err)
+	}
+	if err != nil {
+		return cnierr.Wrap(cnierr.Kernel, err)
+	}
+	a.uplink, a.mtu = up, up.MTU
+	if a.conf.MTU != 0 {
+		a.mtu = a.conf.MTU
+	}
+	a.record = attachment.Record{
+		HostVeth: a.hostVeth(), Sandbox: a.netns, PodMAC: a.podMAC().String(),
+		Routes: extraRoutes(a.conf.IPAM.Routes),
+	}
+	if flat {
+		a.record.Uplink = up.Name
+	}
+	if a.conf.Masquerade != nil {
+		a.record.Masquerade, a.record.Except = true, a.exceptions()
+	}
+	return nil
+}
+
+// exceptions are the destinations that are never masqueraded to: the configured
+// ones, the own pools and what else is known of the virtual network.
+func (a *addition) exceptions() []netip.Prefix {
+	list := slices.Concat(a.conf.Masquerade.Except, a.subnets())
+	for _, p := range a.uplink.Prefixes {
+		if !p.Addr().IsLinkLocalUnicast() {
+			list = append(list, p.Masked())
+		}
+	}
+	return list
+}
+
+// extraRoutes are the configured routes besides the default, which every pod has.
+func extraRoutes(routes []*types.Route) []link.Route {
+	var list []link.Route
+	for _, r := range routes {
+		dst, ok := netip.AddrFromSlice(r.Dst.IP)
+		ones, _ := r.Dst.Mask.Size()
+		if !ok || (ones == 0 && r.Table == nil) {
+			continue
+		}
+		x := link.Route{Dst: netip.PrefixFrom(dst.Unmap(), ones), MTU: r.MTU, AdvMSS: r.AdvMSS, Priority: r.Priority}
+		if r.Table != nil {
+			x.Table = *r.Table
+		}
+		if r.Scope != nil {
+			x.Scope = uint8(*r.Scope)
+		}
+		list = append(list, x)
+	}
+	return list
+}
+
+// filter makes the addresses known to the packet filter before a packet can
+// come from them.
+func (a *addition) filter() error {
+	rules := a.record.Rules(a.conf.Name, a.conf.StateDir, a.addrs)
+	rules.Pods = a.livingPods
+	if err := a.node.Firewall.Ensure(rules); err != nil {
+		return cnierr.Wrap(cnierr.Firewall, err)
+	}
+	for _, addr := range a.addrs {
+		a.undo.push(fmt.Sprintf("take %s out of the packet filter", addr), func() error {
+			return a.node.Firewall.RemovePod(a.conf.Name, addr)
+		})
+		if err := a.node.Firewall.AddPod(rules, addr); err != nil {
+			return cnierr.Wrap(cnierr.Firewall, err)
+		}
+	}
+	return nil
+}
+
+// livingPods is for rules that have to be made anew while pods are running.
+func (a *addition) livingPods() ([]netip.Addr, error) {
+	leases, err := a.store().Leases()
+	if err != nil {
+		return nil, err
+	}
+	var list []netip.Addr
+	for _, l := range leases {
+		list = append(list, attachment.Addrs(l)...)
+	}
+	return list, nil
+}
+
+// connect makes the veth pair, or takes over the one that an earlier ADD of this
+// attachment made.
+func (a *addition) connect() error {
+	v := link.Veth{HostName: a.hostVeth(), PodName: a.key.IfName, PodMAC: a.podMAC(), MTU: a.mtu}
+	err := a.node.Host.CreateVeth(v, a.sandbox)
+	if errors.Is(err, link.ErrNameTaken) {
+		return a.reconnect(v, err)
+	}
+	if err != nil {
+		return cnierr.Wrap(cnierr.Kernel, err)
+	}
+	a.undo.push("delete link "+v.HostName, func() error { return a.node.Host.DeleteVeth(v.HostName) })
+	return nil
+}
+
+// reconnect deals with a name that is taken: the whole pair is kept, half of one
+// is replaced, and what is not ours is left alone.
+func (a *addition) reconnect(v link.Veth, taken error) error {
+	host, exists, err := a.node.Host.Link(v.HostName)
+	if err != nil {
+		return cnierr.Wrap(cnierr.Kernel, err)
+	}
+	if !exists {
+		return cnierr.Errorf(cnierr.InterfaceTaken, "CNI_IFNAME %q: %w", a.key.IfName, taken)
+	}
+	peer, ours, err := a.sandbox.PeerIn(host, v.PodName)
+	if err != nil {
+		return cnierr.Wrap(cnierr.Kernel, err)
+	}
+	if ours && slices.Equal(peer.MAC, v.PodMAC) {
+		a.repair = true
+		return nil
+	}
+	if !ours && peer.Index != 0 {
+		return cnierr.Errorf(cnierr.InterfaceTaken, "CNI_IFNAME %q: %w", a.key.IfName, taken)
+	}
+	if err := a.node.Host.DeleteVeth(v.HostName); err != nil {
+		return cnierr.Wrap(cnierr.Kernel, err)
+	}
+	if err := a.node.Host.CreateVeth(v, a.sandbox); err != nil {
+		return cnierr.Wrap(cnierr.Kernel, err)
+	}
+	a.undo.push("delete link "+v.HostName, func() error { return a.node.Host.DeleteVeth(v.HostName) })
+	return nil
+}
+
+// configurePod gives the pod's end its addresses, neighbours and routes.
+func (a *addition) configurePod() error {
+	return cnierr.Wrap(cnierr.Kernel, a.sandbox.ConfigurePod(link.PodEnd{
+		Name: a.key.IfName, MAC: a.podMAC(), Addrs: a.addrs, Routes: a.record.Routes, Repair: a.repair,
+	}))
+}
+
+// configureHost gives the node its route to the pod.
+func (a *addition) configureHost() error {
+	rules := a.record.Rules(a.conf.Name, "", a.addrs)
+	if err := link.PrepareNode(a.record.Uplink, rules.IPv4, rules.IPv6); err != nil {
+		return cnierr.Wrap(cnierr.Kernel, err)
+	}
+	return cnierr.Wrap(cnierr.Kernel, a.node.Host.ConfigureHost(link.HostEnd{
+		Name: a.hostVeth(), Alias: link.Alias(a.conf.Name, a.key.ContainerID, a.key.IfName),
+		PodMAC: a.podMAC(), Addrs: a.addrs, IPv6: rules.IPv6,
+	}))
+}
+
+// answer makes the node answer for the addresses on the uplink and tells the
+// neighbours there.
+func (a *addition) answer() error {
+	if a.record.Uplink == "" {
+		return nil
+	}
+	a.undo.push("remove the proxy neighbours", func() error {
+		return a.node.Host.RemoveProxy(a.uplink.Index, a.addrs)
+	})
+	if err := a.node.Host.AddProxy(a.uplink.Index, a.addrs); err != nil {
+		return cnierr.Wrap(cnierr.Kernel, err)
+	}
+	return cnierr.Wrap(cnierr.Kernel, link.Announce(a.uplink.Index, a.uplink.MAC, a.addrs))
+}

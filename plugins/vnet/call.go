@@ -1,0 +1,72 @@
+package main
+
+import (
+	"net"
+	"net/netip"
+
+	"github.com/containernetworking/cni/pkg/skel"
+
+	"github.com/vnet-cni/vnet-cni/ipam"
+	"github.com/vnet-cni/vnet-cni/pkg/attachment"
+	"github.com/vnet-cni/vnet-cni/pkg/link"
+	"github.com/vnet-cni/vnet-cni/pkg/netconf"
+)
+
+// call is what the runtime asks of one attachment.
+type call struct {
+	key   ipam.Key
+	netns string
+	conf  *netconf.Conf
+	args  netconf.Args
+	stdin []byte
+}
+
+// readStrict reads a call whose configuration has to be right.
+func readStrict(cmd *skel.CmdArgs) (*call, error) {
+	c := &call{key: ipam.Key{ContainerID: cmd.ContainerID, IfName: cmd.IfName}, netns: cmd.Netns, stdin: cmd.StdinData}
+	var err error
+	if c.conf, err = netconf.ParseStrict(netconf.VNet, cmd.StdinData); err != nil {
+		return nil, err
+	}
+	if err := netconf.ValidateAttachment(cmd.ContainerID, cmd.IfName); err != nil {
+		return nil, err
+	}
+	if c.args, err = netconf.ParseArgs(cmd.Args); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// readLenient reads a call that has to work although the configuration was
+// edited or the arguments mean nothing any more.
+func readLenient(cmd *skel.CmdArgs) (*call, error) {
+	c := &call{key: ipam.Key{ContainerID: cmd.ContainerID, IfName: cmd.IfName}, netns: cmd.Netns, stdin: cmd.StdinData}
+	var err error
+	if c.conf, err = netconf.ParseLenient(netconf.VNet, cmd.StdinData); err != nil {
+		return nil, err
+	}
+	return c, netconf.ValidateAttachment(cmd.ContainerID, cmd.IfName)
+}
+
+func (c *call) store() *ipam.Store { return attachment.Store(c.conf.StateDir, c.conf.Name) }
+
+func (c *call) hostVeth() string {
+	return link.HostName(c.conf.Name, c.key.ContainerID, c.key.IfName)
+}
+
+// podMAC is the one that was asked for, else one of our own making.
+func (c *call) podMAC() net.HardwareAddr {
+	if mac := c.conf.RequestedMAC(c.args); mac != nil {
+		return mac
+	}
+	return link.PodMAC(c.conf.Name, c.key.ContainerID, c.key.IfName)
+}
+
+// subnets are those of the configured pools; none with a foreign IPAM plugin.
+func (c *call) subnets() []netip.Prefix {
+	var list []netip.Prefix
+	for _, p := range c.conf.IPAM.Pools {
+		list = append(list, p.Subnet)
+	}
+	return list
+}

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"errors"
+
+	"github.com/containernetworking/cni/pkg/skel"
+
+	"github.com/vnet-cni/vnet-cni/ipam"
+	"github.com/vnet-cni/vnet-cni/pkg/attachment"
+	"github.com/vnet-cni/vnet-cni/pkg/cnierr"
+	"github.com/vnet-cni/vnet-cni/pkg/netconf"
+)
+
+// del takes an attachment down: CNI spec section "DEL". Neither the pod's
+// namespace nor a configuration that still matches is needed, and what is gone
+// already is success.
+func del(cmd *skel.CmdArgs) error {
+	c, err := readLenient(cmd)
+	if err != nil {
+		return err
+	}
+	node, err := attachment.OpenNode()
+	if err != nil {
+		return err
+	}
+	defer node.Close()
+	store := c.store()
+	lease, _, err := store.Get(c.key)
+	if err != nil {
+		return cnierr.OfStore(err)
+	}
+	return c.detach(node, store, lease)
+}
+
+// detach removes what a lease and the kernel show of the attachment, and then
+// the lease. An empty lease is one that was lost: the host veth is found by its
+// name, and the addresses by its routes.
+func (c *call) detach(node *attachment.Node, store *ipam.Store, lease ipam.Lease) error {
+	record, known, err := attachment.Of(lease)
+	if err != nil {
+		return cnierr.Wrap(cnierr.Store, err)
+	}
+	addrs := attachment.Addrs(lease)
+	if !known {
+		record = attachment.Record{HostVeth: c.hostVeth(), Uplink: c.uplinkName(node)}
+		if addrs, err = node.Host.HostAddrs(record.HostVeth); err != nil {
+			return cnierr.Wrap(cnierr.Kernel, err)
+		}
+	}
+	if err := node.Remove(c.conf.Name, record, addrs); err != nil {
+		return err
+	}
+	if err := c.returnForeign(record.Delegate); err != nil {
+		return err
+	}
+	_, _, err = store.Release(c.key)
+	return cnierr.OfStore(err)
+}
+
+// uplinkName guesses where the node may answer for an attachment without a record.
+func (c *call) uplinkName(node *attachment.Node) string {
+	if c.conf.Mode != netconf.ModeVNet {
+		return ""
+	}
+	up, err := node.Host.FindUplink(c.conf.Uplink, c.subnets())
+	if err != nil {
+		return "" // no uplink, no entry on it
+	}
+	return up.Name
+}
+
+// returnForeign gives the address back to the IPAM plugin that the record names
+// and, if it is another one, to that of the configuration: an ADD that was killed
+// early left no record.
+func (c *call) returnForeign(d *attachment.Delegate) error {
+	var errs []error
+	if d != nil {
+		errs = append(errs, delegateDel(d.Type, d.Config))
+	}
+	if c.conf.IPAM.Delegated() && (d == nil || d.Type != c.conf.IPAM.Type) {
+		errs = append(errs, delegateDel(c.conf.IPAM.Type, c.stdin))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,16 @@
+// Command vnet is the CNI main plugin: it gives a pod an address of the VNet's
+// subnet and connects it to its node by a veth pair and routes.
+//
+// Each verb is a file that reads as the list of its steps; how a step is done is
+// in the packages.
+package main
+
+import (
+	"github.com/containernetworking/cni/pkg/skel"
+
+	"github.com/vnet-cni/vnet-cni/pkg/cnimain"
+)
+
+func main() {
+	cnimain.Run("vnet", skel.CNIFuncs{Add: add, Del: del, Check: check, Status: status, GC: gc})
+}
