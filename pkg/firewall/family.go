@@ -3,6 +3,7 @@ package firewall
 import (
 	"net/netip"
 
+	goiptables "github.com/coreos/go-iptables/iptables"
 	"golang.org/x/sys/unix"
 )
 
@@ -43,6 +44,14 @@ func (f family) program() string {
 		return "iptables"
 	}
 	return "ip6tables"
+}
+
+// iptables is the family in go-iptables' words.
+func (f family) iptables() goiptables.Protocol {
+	if f == ipv4 {
+		return goiptables.ProtocolIPv4
+	}
+	return goiptables.ProtocolIPv6
 }
 
 func (f family) podSet() string {

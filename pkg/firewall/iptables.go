@@ -9,8 +9,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
+
+	goiptables "github.com/coreos/go-iptables/iptables"
 )
 
 // Backends as iptables --version names them.
@@ -23,14 +26,14 @@ const (
 	backendFile = "iptables" // in the state directory: the backend of the node's rules
 
 	execTimeout = 30 * time.Second
-	lockWait    = "10" // seconds for /run/xtables.lock, which all namespaces share
+	lockWait    = 10 // seconds for /run/xtables.lock, which all namespaces share
 )
 
 // iptables runs the commands of one family and one backend.
 type iptables struct {
 	family         family
-	command        string // path of iptables or ip6tables
-	restoreCommand string // path of iptables-restore or ip6tables-restore
+	tables         *goiptables.IPTables // iptables or ip6tables
+	restoreCommand string               // path of iptables-restore or ip6tables-restore
 }
 
 // findBackend finds the programs for the families: those of the recorded
@@ -104,7 +107,11 @@ func findIptables(f family, backend string) (*iptables, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &iptables{family: f, command: command, restoreCommand: restore}, nil
+	tables, err := goiptables.New(goiptables.Path(command), goiptables.IPFamily(f.iptables()), goiptables.Timeout(lockWait))
+	if err != nil {
+		return nil, fmt.Errorf("ask %s what it can do: %w", command, err)
+	}
+	return &iptables{family: f, tables: tables, restoreCommand: restore}, nil
 }
 
 // findProgram finds name+end on PATH if it is of the backend, else the
@@ -141,12 +148,12 @@ func backendOf(command string) (string, error) {
 
 // chainRules lists the rules of a chain as iptables -S writes them, without "-A CHAIN ".
 func (t *iptables) chainRules(table, chain string) ([]string, error) {
-	out, err := run(t.command, "", "-w", lockWait, "-t", table, "-S", chain)
+	lines, err := t.tables.List(table, chain)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("list chain %s of table %s: %w", chain, table, err)
 	}
 	var rules []string
-	for line := range strings.Lines(out) {
+	for _, line := range lines {
 		if r, ok := strings.CutPrefix(strings.TrimSpace(line), "-A "+chain+" "); ok {
 			rules = append(rules, r)
 		}
@@ -156,7 +163,7 @@ func (t *iptables) chainRules(table, chain string) ([]string, error) {
 
 // restore applies input; each of its tables changes as a whole or not at all.
 func (t *iptables) restore(input string) error {
-	_, err := run(t.restoreCommand, input, "--noflush", "-w", lockWait)
+	_, err := run(t.restoreCommand, input, "--noflush", "-w", strconv.Itoa(lockWait))
 	return err
 }
 
