@@ -82,7 +82,7 @@ func (h *Host) ConfigureHost(e HostEnd) error {
 	for _, a := range e.Addrs {
 		requests = append(requests,
 			neighbourMessage(a, e.PodMAC, l.Index),
-			routeMessage(hostRoute(a), l.Index, true))
+			routeMessage(hostRoute(a), l.Index, unix.NLM_F_REPLACE))
 	}
 	return h.conn.do(requests...)
 }
@@ -102,13 +102,15 @@ type PodEnd struct {
 	MAC    net.HardwareAddr
 	Addrs  []netip.Addr
 	Routes []Route // besides the defaults; Via is ignored: everything goes to the node
-	// Repair takes over routes that are there already, of an earlier ADD of the
-	// same attachment. Without it they are somebody else's and an error.
+	// Repair withdraws the routes that an earlier ADD of the same attachment
+	// made before it makes them anew.
 	Repair bool
 }
 
 // ConfigurePod brings the pod's end up with its addresses, the permanent
-// neighbour for the gateway and the routes through it.
+// neighbour for the gateway and the routes through it. A pod whose default route
+// is another interface's keeps that one: ours comes after it, with the
+// interface's index as its metric.
 func (s *Sandbox) ConfigurePod(e PodEnd) error {
 	l, found, err := s.conn.linkByName(e.Name)
 	if err != nil {
@@ -117,20 +119,25 @@ func (s *Sandbox) ConfigurePod(e PodEnd) error {
 	if !found {
 		return fmt.Errorf("configure link %s: %w", e.Name, unix.ENODEV)
 	}
-	requests := podRequests(e, l.Index)
-	err = s.conn.do(requests...)
+	err = s.conn.do(podRequests(e, l.Index, 0)...)
 	if errors.Is(err, unix.EACCES) {
 		// The runtime has switched IPv6 off in the pod (ipv6_add_addr).
 		if err := s.enableIPv6(e.Name); err != nil {
 			return err
 		}
 		e.Repair = true
-		err = s.conn.do(podRequests(e, l.Index)...)
+		err = s.conn.do(podRequests(e, l.Index, 0)...)
+	}
+	if errors.Is(err, unix.EEXIST) {
+		e.Repair = true
+		err = s.conn.do(podRequests(e, l.Index, l.Index)...)
 	}
 	return err
 }
 
-func podRequests(e PodEnd, index int) []request {
+// podRequests makes the pod's end whole. metric is for the routes that every
+// attachment has; 0 is the kernel's default.
+func podRequests(e PodEnd, index, metric int) []request {
 	var requests []request
 	if hasIPv6(e.Addrs) {
 		requests = append(requests, noAutoAddressMessage(e.Name, index))
@@ -146,8 +153,30 @@ func podRequests(e PodEnd, index int) []request {
 	for _, gw := range gateways(e.Addrs) {
 		requests = append(requests, neighbourMessage(gw, HostMAC, index))
 	}
-	for _, r := range PodRoutes(e.Addrs, e.Routes) {
-		requests = append(requests, routeMessage(r, index, e.Repair))
+	return append(requests, routeRequests(e, index, metric)...)
+}
+
+// defaultMetricIPv6 is what the kernel gives to a route without one (IP6_RT_PRIO_USER).
+const defaultMetricIPv6 = 1024
+
+// routeRequests never replaces a route: the kernel would take one of another
+// interface for the same destination.
+func routeRequests(e PodEnd, index, metric int) []request {
+	routes := PodRoutes(e.Addrs, e.Routes)
+	var requests []request
+	if e.Repair {
+		for _, r := range slices.Backward(routes) {
+			requests = append(requests, deleteRouteMessage(r, index))
+		}
+	}
+	for _, r := range routes {
+		if metric > 0 && (r.Dst.Bits() == 0 || !r.Via.IsValid()) {
+			r.Priority = metric
+			if r.Dst.Addr().Is6() {
+				r.Priority += defaultMetricIPv6
+			}
+		}
+		requests = append(requests, routeMessage(r, index, unix.NLM_F_EXCL))
 	}
 	return requests
 }

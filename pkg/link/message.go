@@ -125,9 +125,25 @@ type Route struct {
 	Table    int
 }
 
-// routeMessage adds a route. With replace an equal destination is taken over;
-// without it, a route of somebody else to the same destination is an error.
-func routeMessage(r Route, index int, replace bool) request {
+// routeMessage adds a route; if there is one to the destination already, mode
+// decides: NLM_F_REPLACE takes it over, NLM_F_EXCL is an error.
+func routeMessage(r Route, index int, mode uint16) request {
+	return request{
+		what: fmt.Sprintf("set route %s", r), typ: unix.RTM_NEWROUTE,
+		flags: unix.NLM_F_CREATE | mode, body: routeBody(r, index),
+	}
+}
+
+// deleteRouteMessage removes the route through the link, whatever its metric.
+func deleteRouteMessage(r Route, index int) request {
+	r.Priority, r.MTU, r.AdvMSS = 0, 0, 0
+	return request{
+		what: fmt.Sprintf("remove route %s", r), typ: unix.RTM_DELROUTE,
+		ignore: []syscall.Errno{unix.ESRCH, unix.ENETUNREACH}, body: routeBody(r, index),
+	}
+}
+
+func routeBody(r Route, index int) []nl.NetlinkRequestData {
 	m := &nl.RtMsg{RtMsg: unix.RtMsg{
 		Family: family(r.Dst.Addr()), Dst_len: uint8(r.Dst.Bits()),
 		Table: unix.RT_TABLE_MAIN, Protocol: unix.RTPROT_STATIC, Type: unix.RTN_UNICAST, Scope: r.Scope,
@@ -150,14 +166,7 @@ func routeMessage(r Route, index int, replace bool) request {
 	if metrics := routeMetrics(r); metrics != nil {
 		body = append(body, metrics)
 	}
-	exclusive := uint16(unix.NLM_F_EXCL)
-	if replace {
-		exclusive = unix.NLM_F_REPLACE
-	}
-	return request{
-		what: fmt.Sprintf("set route %s", r), typ: unix.RTM_NEWROUTE,
-		flags: unix.NLM_F_CREATE | exclusive, body: body,
-	}
+	return body
 }
 
 func routeMetrics(r Route) *nl.RtAttr {
