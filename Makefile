@@ -1,25 +1,78 @@
 # vnet-cni: `make help` lists the targets.
 SHELL := /bin/bash
+export PATH := $(PATH):/usr/sbin:/sbin
 GO ?= go
 BIN := bin
 PEERS := .cache/peers
+LINT := .cache/lint/golangci-lint
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS := -s -w -buildid= -X github.com/vnet-cni/vnet-cni/pkg/cnimain.Version=$(VERSION)
 BUILD := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
-# Packages that need neither root nor a namespace of their own to be tested, and those that do.
 UNIT := ./cmd/... ./ipam/... ./pkg/... ./plugins/...
 FUZZTIME ?= 10s
+TESTFLAGS ?=
 
 .PHONY: help
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: toolchain ## static, stripped, reproducible binaries in bin/
-	@mkdir -p $(BIN)
+build: need-go ## static, stripped, reproducible binaries in bin/
 	$(BUILD) -o $(BIN)/vnet ./plugins/vnet
 	$(BUILD) -o $(BIN)/vnet-ipam ./ipam/vnet-ipam
+	$(BUILD) -o $(BIN)/vnetctl ./cmd/vnetctl
 
-.PHONY: toolchain
-toolchain:
-	@scripts/setup.sh go
+.PHONY: demo
+demo: need-root need-net build peers ## two nodes and three pods in network namespaces (root)
+	@scripts/demo.sh
+
+.PHONY: test
+test: need-root need-test unit integration ## unit tests, then tests with real packets (root; under five minutes)
+
+.PHONY: unit
+unit: need-go need-root need-test ## the packages' own tests (root: some make namespaces)
+	$(GO) test $(TESTFLAGS) $(UNIT)
+
+.PHONY: integration
+integration: need-root need-test build peers ## the built plugins, driven by cnitool in network namespaces (root)
+	$(GO) test -count=1 $(TESTFLAGS) ./integration/...
+
+.PHONY: race
+race: need-go need-root need-test need-race ## the packages' tests under the race detector
+	$(GO) test -race $(TESTFLAGS) $(UNIT)
+
+.PHONY: soak
+soak: need-root need-test build peers ## the long forms: every kill point, more rounds (root)
+	VNET_SOAK=1 $(GO) test -count=1 -timeout 60m -v ./integration/... | grep -v '^=== '
+
+.PHONY: bench
+bench: need-root need-net build peers ## against the reference plugins, pair by pair (root); JSON=FILE for programs
+	$(GO) run ./integration/bench $(if $(JSON),-json $(JSON)) $(BENCHFLAGS)
+
+.PHONY: fuzz
+fuzz: need-go ## every fuzz target for FUZZTIME (default 10s)
+	@scripts/fuzz.sh $(FUZZTIME)
+
+.PHONY: lint
+lint: need-go need-lint $(LINT) ## golangci-lint, go vet and shellcheck
+	$(GO) vet ./...
+	$(LINT) run ./...
+	git ls-files -z '*.sh' .ci/run | xargs -0 shellcheck
+
+$(LINT): .ci/lint/go.mod .ci/lint/go.sum
+	cd .ci/lint && $(GO) build -o ../../$(LINT) github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+.PHONY: peers
+peers: need-go # the reference plugins and cnitool, pinned in integration/peers/go.mod
+	@integration/peers/build.sh $(PEERS)
+
+.PHONY: install
+install: build ## copy the binaries to /opt/cni/bin (root); CONFLIST=FILE also installs a configuration
+	scripts/install.sh $(if $(CONFLIST),--conflist $(CONFLIST))
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf $(BIN) .cache
+
+need-%:
+	@scripts/setup.sh $*

@@ -17,4 +17,5 @@ require (
 	github.com/onsi/gomega v1.38.1 // indirect
 	github.com/spf13/cobra v1.10.2 // indirect
 	github.com/spf13/pflag v1.0.10 // indirect
+	pgregory.net/rapid v1.3.0 // indirect
 )

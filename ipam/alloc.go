@@ -239,15 +239,15 @@ func (t *txn) release(k Key) (Lease, bool, error) {
 	return l, true, t.delete(ownerOf(k).key())
 }
 
-// free puts a leased address last in its pool's queue; one that no pool has is
-// dropped.
+// free puts a leased address last in its subnet's queue, even if it is outside
+// the ranges of the moment: they may come back. One of no known subnet is dropped.
 func (t *txn) free(a netip.Addr, o owner) error {
 	r, err := t.addr(a)
 	if err != nil || r.kind != addrLeased || r.owner != o {
 		return err
 	}
 	st := t.stateOf(a)
-	if st == nil || !st.has(a) {
+	if st == nil {
 		return t.delete(addrKey(a))
 	}
 	return t.enqueue(st, a, t.store.o.Now())
@@ -257,7 +257,7 @@ func (t *txn) free(a netip.Addr, o owner) error {
 func (t *txn) quarantine(a netip.Addr) error {
 	r, err := t.addr(a)
 	st := t.stateOf(a)
-	if err != nil || r.kind == addrLeased || st == nil || !st.has(a) {
+	if err != nil || r.kind == addrLeased || st == nil {
 		return err
 	}
 	if r.kind == addrQueued {

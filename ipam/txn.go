@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"slices"
@@ -117,26 +118,48 @@ func (t *txn) saveHeader() error {
 	return t.put(headerKey, raw)
 }
 
-// fill writes the first records of a new file. An address that two of the
-// leases claim stays with the first.
+// fill writes the first records of a new file, in the order of their keys:
+// bbolt keeps a new page's records in one array until the commit, and anything
+// but appending to it takes quadratic time. An address that two of the leases
+// claim stays with the first, a second lease of a key is ignored.
 func (t *txn) fill(leases []Lease) error {
-	if err := t.put(endKey, nil); err != nil {
+	records := map[string][]byte{string(endKey): nil}
+	size := initialSize
+	for _, l := range leases {
+		if err := addRecords(records, l); err != nil {
+			return err
+		}
+		size += 1024 + 2*len(l.Attachment)
+	}
+	if err := allocate(t.file, 0, int64(size)); err != nil {
 		return err
 	}
-	bytes := 0
-	for _, l := range leases {
-		bytes += 1024 + 2*len(l.Attachment)
-	}
-	if err := allocate(t.file, 0, initialSize+int64(bytes)); err != nil {
-		return err
-	}
-	for _, l := range leases {
-		err := t.record(l)
-		if err != nil && !errors.Is(err, ErrTaken) {
+	for _, key := range slices.Sorted(maps.Keys(records)) {
+		if err := t.put([]byte(key), records[key]); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// addRecords adds those of a lease, unless another lease has its key or one of
+// its addresses.
+func addRecords(records map[string][]byte, l Lease) error {
+	mine := ownerOf(l.Key)
+	if _, taken := records[string(mine.key())]; taken {
+		return nil
+	}
+	for _, p := range l.Addresses {
+		if _, taken := records[string(addrKey(p.Addr()))]; taken {
+			return nil
+		}
+	}
+	for _, p := range l.Addresses {
+		records[string(addrKey(p.Addr()))] = addrRecord{kind: addrLeased, owner: mine}.encode(p.Addr())
+	}
+	raw, err := encodeLease(l)
+	records[string(mine.key())] = raw
+	return err
 }
 
 // reserve makes the file long enough for this transaction, which adds a lease

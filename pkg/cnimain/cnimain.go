@@ -31,7 +31,7 @@ func Run(name string, verbs skel.CNIFuncs) {
 	debug.SetGCPercent(-1)
 	debug.SetMemoryLimit(256 << 20)
 	if len(os.Args) == 2 && (os.Args[1] == "--version" || os.Args[1] == "-version") {
-		fmt.Printf("%s %s\n", name, Version)
+		fmt.Fprintln(os.Stdout, name, Version)
 		return
 	}
 	about := fmt.Sprintf("%s %s: a CNI plugin; a container runtime calls it with CNI_COMMAND and a configuration on standard input", name, Version)

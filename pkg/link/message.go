@@ -104,7 +104,7 @@ func addressMessage(p netip.Prefix, index int, scope uint8) request {
 	m.Scope = scope
 	m.Index = uint32(index)
 	// Nobody else can hold the address on a pair of two: no duplicate detection.
-	m.IfAddrmsg.Flags = unix.IFA_F_NODAD | unix.IFA_F_PERMANENT
+	m.Flags = unix.IFA_F_NODAD | unix.IFA_F_PERMANENT
 	local := p.Addr().AsSlice()
 	body := []nl.NetlinkRequestData{m, nl.NewRtAttr(unix.IFA_LOCAL, local), nl.NewRtAttr(unix.IFA_ADDRESS, local)}
 	return request{

@@ -21,6 +21,7 @@ import (
 // Mode says how the pods' addresses are reached from outside the node.
 type Mode string
 
+// The modes.
 const (
 	ModeVNet    Mode = "vnet"    // flat: the node answers for its pods' addresses on the uplink
 	ModeOverlay Mode = "overlay" // nothing on the uplink: somebody else routes between the nodes
@@ -38,6 +39,7 @@ const IPAMType = "vnet-ipam"
 // Plugin says whose configuration is read.
 type Plugin int
 
+// The plugins.
 const (
 	VNet     Plugin = iota // plugins/vnet: every key is its own or CNI's
 	VNetIPAM               // ipam/vnet-ipam: the main plugin's keys are none of its business
