@@ -159,7 +159,7 @@ func nextHop(like netip.Addr) netip.Addr {
 	return netip.MustParseAddr("fe80::1234:5678:9abc")
 }
 
-func leaseGone(t *testing.T, p patient) error {
+func leaseGone(_ *testing.T, p patient) error {
 	store := ipam.New(ipam.Options{Dir: p.Node.StateDir(), Network: p.conf.network})
 	_, found, err := store.Release(ipam.Key{ContainerID: p.ContainerID(), IfName: "eth0"})
 	if err == nil && !found {
@@ -187,11 +187,11 @@ func podAddressGone(t *testing.T, p patient, a netip.Addr) error {
 	return p.NL.AddrDel(link(t, p.NS, "eth0"), mustAddr(t, netip.PrefixFrom(a, a.BitLen()).String()))
 }
 
-func podDefaultGone(t *testing.T, p patient, a netip.Addr) error {
+func podDefaultGone(_ *testing.T, p patient, a netip.Addr) error {
 	return removeRoutes(p.NS, a, "eth0", isDefault)
 }
 
-func hostRouteGone(t *testing.T, p patient, a netip.Addr) error {
+func hostRouteGone(_ *testing.T, p patient, a netip.Addr) error {
 	return removeRoutes(p.Node.NS, a, p.host, func(r netlink.Route) bool { return isTo(r, a) })
 }
 
@@ -209,7 +209,7 @@ func removeRoutes(ns *testnet.NS, like netip.Addr, dev string, match func(netlin
 	if err != nil {
 		return err
 	}
-	routes, err := ns.NL.RouteList(l, family(like.String()))
+	routes, err := testnet.Whole(func() ([]netlink.Route, error) { return ns.NL.RouteList(l, family(like.String())) })
 	if err != nil {
 		return err
 	}

@@ -93,7 +93,9 @@ func isRA(frame []byte) bool {
 
 func defaults6(t *testing.T, n *testnet.Node) []netlink.Route {
 	t.Helper()
-	routes, err := n.NL.RouteListFiltered(unix.AF_INET6, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
+	routes, err := testnet.Whole(func() ([]netlink.Route, error) {
+		return n.NL.RouteListFiltered(unix.AF_INET6, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
+	})
 	if err != nil {
 		t.Fatalf("list IPv6 routes: %v", err)
 	}

@@ -106,25 +106,40 @@ func (s State) add(section, format string, args ...any) {
 
 func (s State) addNetwork(n *Node, ns *NS, prefix string) {
 	n.t.Helper()
-	links, err := ns.NL.LinkList()
+	links, err := Whole(ns.NL.LinkList)
 	must(n.t, "list links of "+ns.Name, err)
 	for _, l := range links {
 		a := l.Attrs()
 		s.add(prefix+"link", "%s %s mtu %d mac %s up %t", a.Name, l.Type(), a.MTU, a.HardwareAddr, a.RawFlags&unix.IFF_UP != 0)
 	}
 	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
-		addrs, err := ns.NL.AddrList(nil, family)
+		addrs, err := Whole(func() ([]netlink.Addr, error) { return ns.NL.AddrList(nil, family) })
 		must(n.t, "list addresses of "+ns.Name, err)
 		for _, a := range addrs {
 			s.add(prefix+"address", "%s dev %s scope %d", a.IPNet, ns.linkName(a.LinkIndex), a.Scope)
 		}
-		routes, err := ns.NL.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
+		routes, err := Whole(func() ([]netlink.Route, error) {
+			return ns.NL.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
+		})
 		must(n.t, "list routes of "+ns.Name, err)
 		for _, r := range routes {
 			s.add(prefix+"route", "%s", routeLine(ns, r))
 		}
 		s.addNeighbours(n, ns, prefix, family)
 	}
+}
+
+// Whole repeats a listing that the kernel interrupted, because the table changed
+// under it, until it is one picture.
+func Whole[T any](list func() ([]T, error)) ([]T, error) {
+	const attempts = 100
+	for range attempts {
+		all, err := list()
+		if !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return all, err
+		}
+	}
+	return nil, fmt.Errorf("the table changed during each of %d listings", attempts)
 }
 
 func routeLine(ns *NS, r netlink.Route) string {
@@ -138,14 +153,14 @@ func routeLine(ns *NS, r netlink.Route) string {
 
 func (s State) addNeighbours(n *Node, ns *NS, prefix string, family int) {
 	n.t.Helper()
-	neighs, err := ns.NL.NeighList(0, family)
+	neighs, err := Whole(func() ([]netlink.Neigh, error) { return ns.NL.NeighList(0, family) })
 	must(n.t, "list neighbours of "+ns.Name, err)
 	for _, e := range neighs {
 		if e.State&unix.NUD_PERMANENT != 0 {
 			s.add(prefix+"neighbour", "%s dev %s lladdr %s", e.IP, ns.linkName(e.LinkIndex), e.HardwareAddr)
 		}
 	}
-	proxies, err := ns.NL.NeighProxyList(0, family)
+	proxies, err := Whole(func() ([]netlink.Neigh, error) { return ns.NL.NeighProxyList(0, family) })
 	must(n.t, "list proxy neighbours of "+ns.Name, err)
 	for _, e := range proxies {
 		s.add(prefix+"proxy neighbour", "%s dev %s", e.IP, ns.linkName(e.LinkIndex))

@@ -1,0 +1,121 @@
+#!/usr/bin/env bash
+# Two nodes on one VNet subnet, played by network namespaces on a bridge: pods
+# are attached with cnitool, reach each other, and are detached again. Everything
+# is made for the demo and removed at its end. Needs root; `make demo` builds.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+ID=demo$$
+DIR=$(mktemp -d)
+export PATH=$PWD/bin:$PATH:/usr/sbin:/sbin CNI_PATH=$PWD/bin
+CNITOOL=$PWD/.cache/peers/cnitool
+
+say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+note() { printf '  %s\n' "$*"; }
+
+cleanup() {
+	local ns
+	for ns in $(ip netns list | awk -v id="$ID" '$1 ~ "^" id "-" {print $1}'); do ip netns del "$ns"; done
+	rm -rf "$DIR"
+}
+trap cleanup EXIT
+
+# on NODE COMMAND…: in the node's namespace, with its own cnitool cache and xtables lock
+on() {
+	local node=$1
+	shift
+	NETCONFPATH=$DIR/$node XTABLES_LOCKFILE=$DIR/xtables.lock ip netns exec "$ID-$node" "$@"
+}
+
+# node NAME HOST POOL: a node with address HOST and POOL as its share of the subnet
+node() {
+	ip netns add "$ID-$1"
+	ip -n "$ID-$1" link set lo up
+	ip -n "$ID-vnet" link add "to-$1" mtu 1500 type veth peer name eth0 netns "$ID-$1"
+	ip -n "$ID-vnet" link set "to-$1" master br0 up
+	ip -n "$ID-$1" addr add "10.241.0.$2/16" dev eth0
+	ip -n "$ID-$1" addr add "fd00:10:241::$2/64" dev eth0 nodad
+	ip -n "$ID-$1" link set eth0 up
+	mkdir -p "$DIR/$1"
+	cat >"$DIR/$1/10-pods.conflist" <<-EOF
+		{"cniVersion": "1.0.0", "name": "pods", "plugins": [{
+		  "type": "vnet", "uplink": "eth0", "stateDir": "$DIR/$1/state",
+		  "ipam": {"type": "vnet-ipam", "pools": [
+		    {"subnet": "10.241.0.0/16", "ranges": ["10.241.$3.0/28"]},
+		    {"subnet": "fd00:10:241::/64", "ranges": ["fd00:10:241::${3}00/124"]}]}
+		}]}
+	EOF
+}
+
+# pod NODE NAME: attaches a new pod and prints its addresses
+pod() {
+	ip netns add "$ID-$2"
+	ip -n "$ID-$2" link set lo up
+	on "$1" "$CNITOOL" add pods "/run/netns/$ID-$2" >"$DIR/$2.json"
+	note "$2 on $1: $(grep -o '"address": "[^"]*"' "$DIR/$2.json" | cut -d'"' -f4 | paste -sd' ')"
+}
+
+# address POD 1|2: its IPv4 or IPv6 address
+address() { grep -o '"address": "[^"/]*' "$DIR/$1.json" | cut -d'"' -f4 | sed -n "$2p"; }
+
+reach() {
+	local from=$1 to=$2 target=$3
+	if ip netns exec "$ID-$from" ping -c 3 -i 0.05 -W 2 -q "$target" >"$DIR/ping" 2>&1; then
+		note "$from -> $to ($target): $(awk -F'[/ ]' '/^rtt/ {print $8 " ms"}' "$DIR/ping")"
+	else
+		note "$from -> $to ($target): NO ANSWER"
+		cat "$DIR/ping"
+		exit 1
+	fi
+}
+
+say "A VNet subnet, 10.241.0.0/16 and fd00:10:241::/64, with two nodes"
+ip netns add "$ID-vnet"
+ip -n "$ID-vnet" link add br0 type bridge mcast_snooping 0
+ip -n "$ID-vnet" link set br0 up
+node node1 4 4
+node node2 5 5
+note "node1 has 10.241.0.4 and leases 10.241.4.0/28; node2 has 10.241.0.5 and leases 10.241.5.0/28"
+
+say "Three pods, attached with cnitool"
+pod node1 web
+pod node1 api
+pod node2 db
+
+say "They reach each other, on one node and across nodes (mean round trip)"
+reach web api "$(address api 1)"
+reach web api "$(address api 2)"
+reach web db "$(address db 1)"
+reach db web "$(address web 2)"
+reach db node1 10.241.0.4
+
+say "What node1 knows: vnetctl ipam, vnetctl pods"
+on node1 vnetctl --state-dir "$DIR/node1/state" ipam
+on node1 vnetctl --state-dir "$DIR/node1/state" pods
+
+say "What node1 shows: routes to its pods, and the addresses that it answers for on eth0"
+on node1 ip route show proto static
+on node1 ip neigh show proxy
+
+say "The pods go"
+for p in web:node1 api:node1 db:node2; do
+	on "${p#*:}" "$CNITOOL" check pods "/run/netns/$ID-${p%:*}" >/dev/null
+	on "${p#*:}" "$CNITOOL" del pods "/run/netns/$ID-${p%:*}"
+	note "${p%:*} was whole (CHECK) and is detached (DEL)"
+done
+
+say "Nothing is left of them"
+on node1 vnetctl --state-dir "$DIR/node1/state" ipam
+left=$(
+	for n in node1 node2; do
+		on "$n" ip -o link | grep ': vnet' || true
+		on "$n" ip route show proto static
+		on "$n" ip neigh show proxy
+		on "$n" ipset list | awk '/^Members:/ {m = 1; next} /^$/ {m = 0} m'
+	done
+)
+if [[ -n $left ]]; then
+	note "left behind: $left"
+	exit 1
+fi
+note "no link, route, proxy entry or set member on either node"

@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# Makes sure that the programs a make target needs are there. On Debian and
+# Ubuntu, as root, it installs what is missing; elsewhere it says what to install.
+#   scripts/setup.sh go        the Go toolchain (never installed: any Go from 1.21 on fetches the right one)
+#   scripts/setup.sh race      a C compiler, for the race detector
+#   scripts/setup.sh root      nothing but the right to make network namespaces
+#   scripts/setup.sh net       iptables and ipset, for the demo
+#   scripts/setup.sh test      what the tests use besides
+#   scripts/setup.sh lint      shellcheck
+set -euo pipefail
+
+fail() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
+
+need_go() {
+	command -v go >/dev/null || fail "Go 1.26 is missing: install it from https://go.dev/dl/ and put its bin folder on PATH"
+	local version
+	version=$(go env GOVERSION)
+	[[ $version =~ ^go1\.([0-9]+) && ${BASH_REMATCH[1]} -ge 26 ]] ||
+		fail "Go 1.26 is needed, $version is installed: install it from https://go.dev/dl/"
+}
+
+need_race() {
+	command -v gcc >/dev/null || command -v cc >/dev/null || install_packages gcc libc6-dev
+}
+
+need_root() {
+	[[ $(id -u) == 0 ]] || fail "this makes network namespaces, which takes root: run it with sudo, or in a virtual machine"
+}
+
+# need_programs PROGRAM=PACKAGE… installs the packages whose program is missing.
+need_programs() {
+	local missing=() pair
+	for pair in "$@"; do
+		PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%=*}" >/dev/null || missing+=("${pair#*=}")
+	done
+	[[ ${#missing[@]} == 0 ]] || install_packages "${missing[@]}"
+}
+
+install_packages() {
+	[[ $(id -u) == 0 ]] || fail "these packages are missing: $*; install them, or run this as root"
+	command -v apt-get >/dev/null || fail "these packages (by their Debian names) are missing: $*; install them"
+	printf 'installing %s\n' "$*" >&2
+	apt-get update -qq >/dev/null
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+for want in "$@"; do
+	case $want in
+	go) need_go ;;
+	race) need_race ;;
+	root) need_root ;;
+	net) need_programs iptables=iptables ipset=ipset ip=iproute2 ping=iputils-ping ;;
+	test) need_programs iptables=iptables ipset=ipset ip=iproute2 strace=strace git=git ;;
+	lint) need_programs shellcheck=shellcheck ;;
+	*) fail "unknown need \"$want\"" ;;
+	esac
+done
