@@ -40,22 +40,23 @@ func OpenSandbox(path string) (*Sandbox, error) {
 	return s, nil
 }
 
-// SandboxGone tells whether path no longer leads to a network namespace, which
-// DEL takes for success: the kernel took the pod's side down with it.
+// SandboxGone tells whether path surely leads to no network namespace any more.
+// A namespace that cannot be looked at for another reason is not gone.
 func SandboxGone(path string) bool {
 	file, err := openNamespace(path)
 	if err == nil {
 		file.Close()
 	}
-	return err != nil
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, errNotNamespace)
 }
+
+// errNotNamespace is a file that is there and is something else: what is left
+// of a path in /run/netns once its mount is gone.
+var errNotNamespace = errors.New("not a network namespace")
 
 func openNamespace(path string) (*os.File, error) {
 	// O_NONBLOCK: opening a named pipe that somebody put there must not hang.
 	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w: %s does not exist", ErrSandbox, path)
-	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrSandbox, err)
 	}
@@ -70,7 +71,7 @@ func checkNamespace(file *os.File, path string) error {
 	// ioctl_ns(2): NS_GET_NSTYPE answers with the CLONE_NEW* flag of the namespace.
 	kind, err := unix.IoctlRetInt(int(file.Fd()), unix.NS_GET_NSTYPE)
 	if err != nil || kind != unix.CLONE_NEWNET {
-		return fmt.Errorf("%w: %s is not a network namespace", ErrSandbox, path)
+		return fmt.Errorf("%w: %s is %w", ErrSandbox, path, errNotNamespace)
 	}
 	var pod, node unix.Stat_t
 	if err := unix.Fstat(int(file.Fd()), &pod); err != nil {

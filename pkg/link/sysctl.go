@@ -60,7 +60,7 @@ func ensureSysctl(key, value string) error {
 // is built without it or switched off at boot.
 func writeOptional(key, value string) error {
 	err := writeSysctl(key, value)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, os.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	return err
@@ -148,8 +148,14 @@ func quietVeth(name string, ipv6 bool) error {
 	if !ipv6 {
 		return writeOptional("ipv6/conf/"+name+"/disable_ipv6", "1")
 	}
-	if err := writeOptional("ipv6/conf/"+name+"/accept_ra", "0"); err != nil {
-		return err
+	for _, s := range [][2]string{
+		{"accept_ra", "0"},
+		{"accept_redirects", "0"},
+		{"disable_ipv6", "0"}, // some distributions switch IPv6 off for new interfaces
+	} {
+		if err := writeOptional("ipv6/conf/"+name+"/"+s[0], s[1]); err != nil {
+			return err
+		}
 	}
-	return writeOptional("ipv6/conf/"+name+"/accept_redirects", "0")
+	return nil
 }

@@ -26,7 +26,17 @@ type addition struct {
 	record attachment.Record
 	addrs  []netip.Addr
 	dns    types.DNS
-	repair bool // the veth pair was there already
+	known  bool // the lease was there already: this ADD completes an earlier one
+	repair bool // and so was the veth pair
+}
+
+// onFailure adds a reversal to the rollback, unless the attachment was there
+// before this ADD: what a living pod has is not taken from it because a repeated
+// ADD failed.
+func (a *addition) onFailure(what string, do func() error) {
+	if !a.known {
+		a.undo.push(what, do)
+	}
 }
 
 // defaultMTU is for a node without any uplink, where nothing else says it.
@@ -107,7 +117,7 @@ func (a *addition) filter() error {
 		return cnierr.Wrap(cnierr.Firewall, err)
 	}
 	for _, addr := range a.addrs {
-		a.undo.push(fmt.Sprintf("take %s out of the packet filter", addr), func() error {
+		a.onFailure(fmt.Sprintf("take %s out of the packet filter", addr), func() error {
 			return a.node.Firewall.RemovePod(a.conf.Name, addr)
 		})
 		if err := a.node.Firewall.AddPod(rules, addr); err != nil {
@@ -201,7 +211,7 @@ func (a *addition) answer() error {
 	if a.record.Uplink == "" {
 		return nil
 	}
-	a.undo.push("remove the proxy neighbours", func() error {
+	a.onFailure("remove the proxy neighbours", func() error {
 		return a.node.Host.RemoveProxy(a.uplink.Index, a.addrs)
 	})
 	if err := a.node.Host.AddProxy(a.uplink.Index, a.addrs); err != nil {

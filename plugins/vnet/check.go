@@ -35,14 +35,16 @@ func check(cmd *skel.CmdArgs) error {
 	if !found || !ours {
 		return cnierr.Errorf(cnierr.Check, "network %s has no lease for container %s, interface %s", c.conf.Name, c.key.ContainerID, c.key.IfName)
 	}
+	sandbox, err := link.OpenSandbox(c.netns) // a bad CNI_NETNS is not a damaged attachment
+	if err != nil {
+		return cnierr.Wrap(cnierr.Sandbox, err)
+	}
+	sandbox.Close()
 	node, err := attachment.OpenNode()
 	if err != nil {
 		return err
 	}
 	defer node.Close()
-	if _, err := openable(c.netns); err != nil {
-		return err
-	}
 	record.Sandbox = c.netns
 	problems := resultProblems(c.conf, c.key, lease, &record)
 	more, err := node.Problems(c.conf.Name, lease, record)
@@ -53,16 +55,6 @@ func check(cmd *skel.CmdArgs) error {
 		return cnierr.Errorf(cnierr.Check, "%s", strings.Join(problems, "; "))
 	}
 	return nil
-}
-
-// openable tells a bad CNI_NETNS from a damaged attachment.
-func openable(netns string) (bool, error) {
-	s, err := link.OpenSandbox(netns)
-	if err != nil {
-		return false, cnierr.Wrap(cnierr.Sandbox, err)
-	}
-	s.Close()
-	return true, nil
 }
 
 // resultProblems compares the lease with the chain's result. A MAC that a later

@@ -44,7 +44,8 @@ func (a *addition) leaseOwn() error {
 		}
 		a.addrs = attachment.Addrs(l)
 		if !created {
-			return nil // a repeated ADD: the lease stays whatever happens now
+			a.known = true
+			return nil
 		}
 		occupied, err := a.occupied(l)
 		if err == nil && !occupied.IsValid() {
@@ -109,7 +110,7 @@ func (a *addition) leaseForeign() error {
 		return cnierr.OfStore(err)
 	}
 	if found {
-		a.addrs = attachment.Addrs(known)
+		a.known, a.addrs = true, attachment.Addrs(known)
 		return nil
 	}
 	result, err := delegateAdd(a.conf.IPAM.Type, a.stdin)

@@ -1,0 +1,196 @@
+package link
+
+import (
+	"fmt"
+	"net/netip"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netns"
+)
+
+// namespace is a network namespace of a test. It has no name: it ends with the
+// last descriptor, however the test ends.
+type namespace struct{ handle netns.NsHandle }
+
+// path is where OpenSandbox finds it.
+func (n namespace) path() string { return fmt.Sprintf("/proc/self/fd/%d", int(n.handle)) }
+
+// inNode puts the test's goroutine and thread into a new namespace that plays
+// the node, and brings them back when the test ends.
+func inNode(t testing.TB) namespace {
+	t.Helper()
+	runtime.LockOSThread()
+	before, err := netns.Get()
+	must(t, err)
+	t.Cleanup(func() {
+		if netns.Set(before) == nil {
+			runtime.UnlockOSThread() // else the thread dies with the goroutine
+		}
+		before.Close()
+	})
+	node, err := netns.New()
+	must(t, err)
+	t.Cleanup(func() { node.Close() })
+	sh(t, "ip link set lo up")
+	return namespace{node}
+}
+
+// anotherNamespace makes one beside the current, such as a pod's.
+func anotherNamespace(t testing.TB) namespace {
+	t.Helper()
+	here, err := netns.Get()
+	must(t, err)
+	defer here.Close()
+	other, err := netns.New()
+	must(t, err)
+	t.Cleanup(func() { other.Close() })
+	must(t, netns.Set(here))
+	return namespace{other}
+}
+
+// in runs f with the test's thread in the namespace.
+func (n namespace) in(t testing.TB, f func()) {
+	t.Helper()
+	here, err := netns.Get()
+	must(t, err)
+	defer here.Close()
+	must(t, netns.Set(n.handle))
+	defer func() { must(t, netns.Set(here)) }()
+	f()
+}
+
+// sh runs a command in the namespace that must succeed.
+func (n namespace) sh(t testing.TB, command string) (out string) {
+	t.Helper()
+	n.in(t, func() { out = sh(t, command) })
+	return out
+}
+
+func sh(t testing.TB, command string) string {
+	t.Helper()
+	out, err := exec.Command("sh", "-ec", command).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", command, err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+func openHost(t testing.TB) *Host {
+	t.Helper()
+	h, err := OpenHost()
+	must(t, err)
+	t.Cleanup(h.Close)
+	return h
+}
+
+func openSandbox(t testing.TB, n namespace) *Sandbox {
+	t.Helper()
+	s, err := OpenSandbox(n.path())
+	must(t, err)
+	t.Cleanup(s.Close)
+	return s
+}
+
+// testPod is a pod of a test, of network pods.
+type testPod struct {
+	ns      namespace
+	sandbox *Sandbox
+	veth    Veth
+	id      string
+	addrs   []netip.Addr
+	routes  []Route
+}
+
+func newPod(t testing.TB, id string, addrs ...string) testPod {
+	t.Helper()
+	p := testPod{ns: anotherNamespace(t), id: id}
+	p.sandbox = openSandbox(t, p.ns)
+	p.veth = Veth{HostName: HostName("pods", id, "eth0"), PodName: "eth0", PodMAC: PodMAC("pods", id, "eth0"), MTU: 1430}
+	for _, a := range addrs {
+		p.addrs = append(p.addrs, netip.MustParseAddr(a))
+	}
+	return p
+}
+
+func (p testPod) podEnd(repair bool) PodEnd {
+	return PodEnd{Name: p.veth.PodName, MAC: p.veth.PodMAC, Addrs: p.addrs, Routes: p.routes, Repair: repair}
+}
+
+func (p testPod) hostEnd() HostEnd {
+	return HostEnd{
+		Name: p.veth.HostName, Alias: Alias("pods", p.id, p.veth.PodName), PodMAC: p.veth.PodMAC, Addrs: p.addrs,
+		IPv6: slices.ContainsFunc(p.addrs, netip.Addr.Is6),
+	}
+}
+
+func (p testPod) expectation(uplink string) Expectation {
+	return Expectation{
+		HostName: p.veth.HostName, PodName: p.veth.PodName, PodMAC: p.veth.PodMAC,
+		Addrs: p.addrs, Routes: p.routes, Uplink: uplink,
+	}
+}
+
+// attach makes the whole pair.
+func (p testPod) attach(t testing.TB, h *Host) {
+	t.Helper()
+	must(t, h.CreateVeth(p.veth, p.sandbox))
+	must(t, p.sandbox.ConfigurePod(p.podEnd(false)))
+	must(t, h.ConfigureHost(p.hostEnd()))
+}
+
+// state is everything that the namespace's tables hold, without counters.
+func (n namespace) state(t testing.TB) string {
+	t.Helper()
+	return n.sh(t, `ip -d addr | sed 's/valid_lft.*//'
+		for f in 4 6; do ip -$f route show table all; ip -$f neigh show nud all; ip -$f neigh show proxy; done
+		cd /proc/sys/net; for k in ipv?/conf/*/*redirects ipv6/conf/*/accept_ra ipv6/conf/*/disable_ipv6 ipv?/conf/*/forwarding
+		do echo $k $(cat $k); done`)
+}
+
+func prefixes(list ...string) []netip.Prefix {
+	var out []netip.Prefix
+	for _, s := range list {
+		out = append(out, netip.MustParsePrefix(s))
+	}
+	return out
+}
+
+func addrList(list ...string) []netip.Addr {
+	var out []netip.Addr
+	for _, s := range list {
+		out = append(out, netip.MustParseAddr(s))
+	}
+	return out
+}
+
+// await polls until the condition holds.
+func await(t testing.TB, what string, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !condition(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: not within 20 s", what)
+		}
+	}
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wantHas fails for each of the lines that text lacks.
+func wantHas(t testing.TB, what, text string, lines ...string) {
+	t.Helper()
+	for _, l := range lines {
+		if !strings.Contains(text, l) {
+			t.Errorf("%s lacks %q:\n%s", what, l, text)
+		}
+	}
+}
