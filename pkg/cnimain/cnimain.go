@@ -34,8 +34,9 @@ func Run(name string, verbs skel.CNIFuncs) {
 		fmt.Fprintln(os.Stdout, name, Version)
 		return
 	}
+	verbs = withoutLateCheck(verbs)
 	about := fmt.Sprintf("%s %s: a CNI plugin; a container runtime calls it with CNI_COMMAND and a configuration on standard input", name, Version)
-	if err := skel.PluginMainFuncsWithError(coded(verbs), Versions, about); err != nil {
+	if err := skel.PluginMainFuncsWithError(verbs, Versions, about); err != nil {
 		if printErr := err.Print(); printErr != nil {
 			fmt.Fprintln(os.Stderr, err, printErr)
 		}
@@ -43,19 +44,30 @@ func Run(name string, verbs skel.CNIFuncs) {
 	}
 }
 
-// coded makes every verb's error a CNI error object.
-func coded(v skel.CNIFuncs) skel.CNIFuncs {
-	return skel.CNIFuncs{
-		Add: objects(v.Add), Del: objects(v.Del), Check: objects(v.Check),
-		GC: objects(v.GC), Status: objects(v.Status),
-	}
-}
+// override is how skel is told not to look at CNI_NETNS.
+const override = "CNI_NETNS_OVERRIDE"
 
-func objects(verb func(*skel.CmdArgs) error) func(*skel.CmdArgs) error {
-	return func(args *skel.CmdArgs) error {
-		if err := verb(args); err != nil {
-			return cnierr.Object(err)
+// withoutLateCheck keeps skel from looking at CNI_NETNS once a verb is done: an
+// ADD that has printed its result must not fail afterwards. The plugins look at
+// it before they begin. What they run sees the environment as it was.
+func withoutLateCheck(v skel.CNIFuncs) skel.CNIFuncs {
+	was, set := os.LookupEnv(override)
+	os.Setenv(override, "1")
+	restore := func() {
+		if set {
+			os.Setenv(override, was)
+		} else {
+			os.Unsetenv(override)
 		}
-		return nil
 	}
+	wrap := func(verb func(*skel.CmdArgs) error) func(*skel.CmdArgs) error {
+		return func(args *skel.CmdArgs) error {
+			restore()
+			if err := verb(args); err != nil {
+				return cnierr.Object(err)
+			}
+			return nil
+		}
+	}
+	return skel.CNIFuncs{Add: wrap(v.Add), Del: wrap(v.Del), Check: wrap(v.Check), GC: wrap(v.GC), Status: wrap(v.Status)}
 }

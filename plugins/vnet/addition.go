@@ -113,13 +113,16 @@ func extraRoutes(routes []*types.Route) []link.Route {
 func (a *addition) filter() error {
 	rules := a.record.Rules(a.conf.Name, a.conf.StateDir, a.addrs)
 	rules.Pods = a.livingPods
+	for _, addr := range a.addrs {
+		// Before Ensure: it fills new sets from the leases, ours among them.
+		a.onFailure(fmt.Sprintf("take %s out of the packet filter", addr), func() error {
+			return a.node.Firewall.RemovePod(a.conf.Name, addr)
+		})
+	}
 	if err := a.node.Firewall.Ensure(rules); err != nil {
 		return cnierr.Wrap(cnierr.Firewall, err)
 	}
 	for _, addr := range a.addrs {
-		a.onFailure(fmt.Sprintf("take %s out of the packet filter", addr), func() error {
-			return a.node.Firewall.RemovePod(a.conf.Name, addr)
-		})
 		if err := a.node.Firewall.AddPod(rules, addr); err != nil {
 			return cnierr.Wrap(cnierr.Firewall, err)
 		}
@@ -148,11 +151,9 @@ func (a *addition) connect() error {
 	if errors.Is(err, link.ErrNameTaken) {
 		return a.reconnect(v, err)
 	}
-	if err != nil {
-		return cnierr.Wrap(cnierr.Kernel, err)
-	}
+	// Also after an error: it may be the answer that was lost, not the request.
 	a.undo.push("delete link "+v.HostName, func() error { return a.node.Host.DeleteVeth(v.HostName) })
-	return nil
+	return cnierr.Wrap(cnierr.Kernel, err)
 }
 
 // reconnect deals with a name that is taken: the whole pair is kept, half of one
@@ -179,11 +180,8 @@ func (a *addition) reconnect(v link.Veth, taken error) error {
 	if err := a.node.Host.DeleteVeth(v.HostName); err != nil {
 		return cnierr.Wrap(cnierr.Kernel, err)
 	}
-	if err := a.node.Host.CreateVeth(v, a.sandbox); err != nil {
-		return cnierr.Wrap(cnierr.Kernel, err)
-	}
 	a.undo.push("delete link "+v.HostName, func() error { return a.node.Host.DeleteVeth(v.HostName) })
-	return nil
+	return cnierr.Wrap(cnierr.Kernel, a.node.Host.CreateVeth(v, a.sandbox))
 }
 
 // configurePod gives the pod's end its addresses, neighbours and routes.

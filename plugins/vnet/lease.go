@@ -49,7 +49,7 @@ func (a *addition) leaseOwn() error {
 		}
 		occupied, err := a.occupied(l)
 		if err == nil && !occupied.IsValid() {
-			a.undo.push("release the lease", a.release)
+			a.undo.pushRecord("release the lease", a.release)
 			return nil
 		}
 		if err := a.yield(occupied, err); err != nil {
@@ -146,7 +146,7 @@ func (a *addition) adopt(result *types100.Result) error {
 	if l.Attachment, err = a.record.Encode(); err != nil {
 		return cnierr.Wrap(cnierr.Store, err)
 	}
-	a.undo.push("release the lease", a.release)
+	a.undo.pushRecord("release the lease", a.release)
 	return cnierr.OfStore(a.store().Record(l))
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // undo is the stack of what an ADD has to take back if a later step fails.
@@ -11,11 +12,18 @@ type undo struct{ steps []undoStep }
 type undoStep struct {
 	what string
 	do   func() error
+	last bool
 }
 
-// push adds the reversal of a step that was just done.
+// push adds the reversal of a step that was just done, or is about to be.
 func (u *undo) push(what string, do func() error) {
-	u.steps = append(u.steps, undoStep{what, do})
+	u.steps = append(u.steps, undoStep{what: what, do: do})
+}
+
+// pushRecord adds the removal of the record by which DEL finds everything else:
+// it stays if something else could not be reverted.
+func (u *undo) pushRecord(what string, do func() error) {
+	u.steps = append(u.steps, undoStep{what: what, do: do, last: true})
 }
 
 // disarm forgets everything: the ADD has succeeded.
@@ -25,9 +33,12 @@ func (u *undo) disarm() { u.steps = nil }
 // be reverted added: a step that fails does not keep the others from running.
 func (u *undo) unwind(cause error) error {
 	var failed []error
-	for i := len(u.steps) - 1; i >= 0; i-- {
-		if err := u.steps[i].do(); err != nil {
-			failed = append(failed, fmt.Errorf("%s: %w", u.steps[i].what, err))
+	for _, s := range slices.Backward(u.steps) {
+		if s.last && len(failed) > 0 {
+			continue
+		}
+		if err := s.do(); err != nil {
+			failed = append(failed, fmt.Errorf("%s: %w", s.what, err))
 		}
 	}
 	u.steps = nil
