@@ -10,7 +10,9 @@ DIR=$(mktemp -d)
 export PATH=$PWD/bin:$PATH:/usr/sbin:/sbin CNI_PATH=$PWD/bin
 CNITOOL=$PWD/.cache/peers/cnitool
 
-say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+bold='' plain=''
+[[ ! -t 1 ]] || bold=$'\033[1m' plain=$'\033[0m'
+say() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
 note() { printf '  %s\n' "$*"; }
 
 cleanup() {
@@ -33,6 +35,8 @@ node() {
 	ip -n "$ID-$1" link set lo up
 	ip -n "$ID-vnet" link add "to-$1" mtu 1500 type veth peer name eth0 netns "$ID-$1"
 	ip -n "$ID-vnet" link set "to-$1" master br0 up
+	# A node that has been up for longer than two seconds is past this.
+	ip netns exec "$ID-$1" sh -c 'echo 0 >/proc/sys/net/ipv6/conf/eth0/accept_dad'
 	ip -n "$ID-$1" addr add "10.241.0.$2/16" dev eth0
 	ip -n "$ID-$1" addr add "fd00:10:241::$2/64" dev eth0 nodad
 	ip -n "$ID-$1" link set eth0 up
@@ -41,8 +45,8 @@ node() {
 		{"cniVersion": "1.0.0", "name": "pods", "plugins": [{
 		  "type": "vnet", "uplink": "eth0", "stateDir": "$DIR/$1/state",
 		  "ipam": {"type": "vnet-ipam", "pools": [
-		    {"subnet": "10.241.0.0/16", "ranges": ["10.241.$3.0/28"]},
-		    {"subnet": "fd00:10:241::/64", "ranges": ["fd00:10:241::${3}00/124"]}]}
+		    {"subnet": "10.241.0.0/16", "ranges": ["10.241.$3.1-10.241.$3.14"]},
+		    {"subnet": "fd00:10:241::/64", "ranges": ["fd00:10:241::${3}01-fd00:10:241::${3}0e"]}]}
 		}]}
 	EOF
 }
@@ -75,7 +79,7 @@ ip -n "$ID-vnet" link add br0 type bridge mcast_snooping 0
 ip -n "$ID-vnet" link set br0 up
 node node1 4 4
 node node2 5 5
-note "node1 has 10.241.0.4 and leases 10.241.4.0/28; node2 has 10.241.0.5 and leases 10.241.5.0/28"
+note "node1 has 10.241.0.4 and leases 10.241.4.1-14; node2 has 10.241.0.5 and leases 10.241.5.1-14"
 
 say "Three pods, attached with cnitool"
 pod node1 web
@@ -91,10 +95,12 @@ reach db node1 10.241.0.4
 
 say "What node1 knows: vnetctl ipam, vnetctl pods"
 on node1 vnetctl --state-dir "$DIR/node1/state" ipam
+echo
 on node1 vnetctl --state-dir "$DIR/node1/state" pods
 
 say "What node1 shows: routes to its pods, and the addresses that it answers for on eth0"
 on node1 ip route show proto static
+on node1 ip -6 route show proto static
 on node1 ip neigh show proxy
 
 say "The pods go"
@@ -110,6 +116,7 @@ left=$(
 	for n in node1 node2; do
 		on "$n" ip -o link | grep ': vnet' || true
 		on "$n" ip route show proto static
+		on "$n" ip -6 route show proto static
 		on "$n" ip neigh show proxy
 		on "$n" ipset list | awk '/^Members:/ {m = 1; next} /^$/ {m = 0} m'
 	done

@@ -52,12 +52,12 @@ const override = "CNI_NETNS_OVERRIDE"
 // it before they begin. What they run sees the environment as it was.
 func withoutLateCheck(v skel.CNIFuncs) skel.CNIFuncs {
 	was, set := os.LookupEnv(override)
-	os.Setenv(override, "1")
+	_ = os.Setenv(override, "1")
 	restore := func() {
 		if set {
-			os.Setenv(override, was)
+			_ = os.Setenv(override, was)
 		} else {
-			os.Unsetenv(override)
+			_ = os.Unsetenv(override)
 		}
 	}
 	wrap := func(verb func(*skel.CmdArgs) error) func(*skel.CmdArgs) error {

@@ -81,11 +81,8 @@ func TestChecksumOfAnyAdvertisement(t *testing.T) {
 // goes although nobody waits for it.
 func TestAnnounceArrives(t *testing.T) {
 	inNode(t)
-	lan := anotherNamespace(t)
-	sh(t, fmt.Sprintf("ip link add up0 type veth peer name far0 netns /proc/%d/fd/%d", unix.Getpid(), int(lan.handle)))
-	sh(t, "ip link set up0 up")
-	lan.sh(t, "ip link set far0 up")
-	heard := capture(t, lan, "far0")
+	lan := uplinks(t, "up0")
+	heard := capture(t, lan, "far-up0")
 	up, found, err := openHost(t).Link("up0")
 	if err != nil || !found {
 		t.Fatalf("up0: %v, %v", found, err)
@@ -117,7 +114,7 @@ func TestAnnounceArrives(t *testing.T) {
 // Many calls leave no socket, descriptor or error behind.
 func TestAnnounceManyTimes(t *testing.T) {
 	inNode(t)
-	sh(t, "ip link add up0 type dummy; ip link set up0 up")
+	uplinks(t, "up0")
 	up, _, err := openHost(t).Link("up0")
 	must(t, err)
 	const calls = 200

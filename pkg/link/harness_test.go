@@ -3,6 +3,7 @@ package link
 import (
 	"fmt"
 	"net/netip"
+	"os"
 	"os/exec"
 	"runtime"
 	"slices"
@@ -193,4 +194,17 @@ func wantHas(t testing.TB, what, text string, lines ...string) {
 			t.Errorf("%s lacks %q:\n%s", what, l, text)
 		}
 	}
+}
+
+// uplinks makes interfaces that are up and have a carrier: ends of veth pairs
+// whose other ends are in a namespace which plays the network.
+func uplinks(t testing.TB, names ...string) namespace {
+	t.Helper()
+	lan := anotherNamespace(t)
+	for _, name := range names {
+		sh(t, fmt.Sprintf("ip link add %s type veth peer name far-%s netns /proc/%d/fd/%d", name, name, os.Getpid(), int(lan.handle)))
+		lan.sh(t, "ip link set far-"+name+" up")
+		sh(t, "ip link set "+name+" up")
+	}
+	return lan
 }

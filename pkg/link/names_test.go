@@ -81,7 +81,7 @@ func TestNamesOfSingleChanges(t *testing.T) {
 func attachmentKey(t *rapid.T) [3]string {
 	return [3]string{
 		rapid.StringMatching(`[a-zA-Z0-9][a-zA-Z0-9_.\-]{0,99}`).Draw(t, "network"),
-		rapid.StringMatching(`[a-zA-Z0-9][a-zA-Z0-9_.\-]{0,63}`).Draw(t, "container"),
+		rapid.StringMatching(`[a-zA-Z0-9][a-zA-Z0-9_.\-]{0,127}`).Draw(t, "container"),
 		rapid.StringMatching(`[a-zA-Z0-9_.\-@]{1,15}`).Draw(t, "interface"),
 	}
 }
