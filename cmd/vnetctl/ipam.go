@@ -1,0 +1,144 @@
+package main
+
+import (
+	"net/netip"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vnet-cni/vnet-cni/pkg/attachment"
+)
+
+// poolEntry is one pool in the output for programs.
+type poolEntry struct {
+	Network string       `json:"network"`
+	Subnet  netip.Prefix `json:"subnet"`
+	Size    uint64       `json:"size"`
+	Used    uint64       `json:"used"`
+	Free    uint64       `json:"free"`
+	Cooling uint64       `json:"cooling"`
+}
+
+// leaseEntry is one leased address in the output for programs.
+type leaseEntry struct {
+	Network     string     `json:"network"`
+	ContainerID string     `json:"containerID"`
+	IfName      string     `json:"ifName"`
+	Address     netip.Addr `json:"address"`
+	Since       time.Time  `json:"since"`
+}
+
+// ipamEntries is the output for programs of vnetctl ipam.
+type ipamEntries struct {
+	Pools  []poolEntry  `json:"pools"`
+	Leases []leaseEntry `json:"leases"`
+}
+
+func (a *app) ipamCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:               "ipam [NETWORK]",
+		Short:             "Show pools and leases",
+		Long:              "Show the pools that addresses were last leased from, and who holds which address.",
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: a.completeNetwork,
+		RunE:              func(_ *cobra.Command, args []string) error { return a.ipam(args) },
+	}
+	c.AddCommand(a.releaseCommand())
+	return c
+}
+
+func (a *app) ipam(args []string) error {
+	networks, err := a.networks(args)
+	if err != nil {
+		return err
+	}
+	pools, err := a.pools(networks)
+	if err != nil {
+		return err
+	}
+	leases, err := a.leases(networks)
+	if err != nil {
+		return err
+	}
+	if a.json() {
+		return a.printJSON(ipamEntries{pools, leaseEntries(leases)})
+	}
+	return a.printIPAM(pools, leases)
+}
+
+// pools counts the addresses of the pools that each store last leased from.
+func (a *app) pools(networks []string) ([]poolEntry, error) {
+	entries := []poolEntry{}
+	for _, n := range networks {
+		pools, err := a.store(n).Pools()
+		if err != nil {
+			return nil, err
+		}
+		if len(pools) == 0 {
+			continue
+		}
+		stats, err := a.store(n).Stats(pools)
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range stats {
+			entries = append(entries, poolEntry{n, s.Subnet, s.Size, s.Used, s.Free, s.Cooling})
+		}
+	}
+	return entries, nil
+}
+
+func leaseEntries(all []networkLeases) []leaseEntry {
+	entries := []leaseEntry{}
+	for _, n := range all {
+		for _, l := range n.leases {
+			for _, addr := range attachment.Addrs(l) {
+				entries = append(entries, leaseEntry{n.network, l.ContainerID, l.IfName, addr, l.Since.UTC().Truncate(time.Second)})
+			}
+		}
+	}
+	return entries
+}
+
+func (a *app) printIPAM(pools []poolEntry, leases []networkLeases) error {
+	if len(pools) > 0 {
+		if err := a.printTable(poolRows(pools)); err != nil {
+			return err
+		}
+		if err := a.printf("\n"); err != nil {
+			return err
+		}
+	}
+	rows := a.leaseRows(leases)
+	if len(rows) == 1 {
+		return a.printNothing("leases")
+	}
+	return a.printTable(rows)
+}
+
+func poolRows(pools []poolEntry) [][]string {
+	rows := [][]string{{"NETWORK", "SUBNET", "SIZE", "USED", "FREE", "COOLING"}}
+	for _, p := range pools {
+		row := []string{p.Network, p.Subnet.String()}
+		for _, n := range []uint64{p.Size, p.Used, p.Free, p.Cooling} {
+			row = append(row, strconv.FormatUint(n, 10))
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+func (a *app) leaseRows(all []networkLeases) [][]string {
+	rows := [][]string{{"NETWORK", "ADDRESS", "CONTAINER", "INTERFACE", "AGE"}}
+	for _, n := range all {
+		for _, l := range n.leases {
+			since := "unknown" // rebuilt from the kernel, which does not say
+			if !l.Since.IsZero() {
+				since = age(a.now().Sub(l.Since))
+			}
+			rows = append(rows, []string{n.network, joined(attachment.Addrs(l)), l.ContainerID, l.IfName, since})
+		}
+	}
+	return rows
+}

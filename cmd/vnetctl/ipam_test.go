@@ -1,0 +1,123 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/vnet-cni/vnet-cni/ipam"
+)
+
+// fillStores makes two networks: one dual-stack with two leases and a released
+// one, one of another main plugin.
+func fillStores(t testing.TB, dir string) {
+	t.Helper()
+	v4 := mustPool(t, "10.241.0.0/16", "10.241.4.0/24")
+	v6 := mustPool(t, "fd00:10:241::/64", "fd00:10:241::400/120")
+	lease(t, dir, "pods", ipam.Key{ContainerID: "aaaa", IfName: "eth0"}, nil, 26*time.Hour, v4, v6)
+	lease(t, dir, "pods", ipam.Key{ContainerID: "bbbb", IfName: "net1"}, nil, 3*time.Minute+12*time.Second, v4, v6)
+	gone := lease(t, dir, "pods", ipam.Key{ContainerID: "cccc", IfName: "eth0"}, nil, time.Second, v4, v6)
+	if _, _, err := ipam.New(ipam.Options{Dir: dir, Network: "pods"}).Release(gone.Key); err != nil {
+		t.Fatal(err)
+	}
+	lease(t, dir, "bridged", ipam.Key{ContainerID: "dddd", IfName: "eth0"}, nil, 0, mustPool(t, "192.168.7.0/28"))
+}
+
+const goldenTable = `NETWORK  SUBNET            SIZE  USED  FREE  COOLING
+bridged  192.168.7.0/28    11    1     10    0
+pods     10.241.0.0/16     256   2     253   1
+pods     fd00:10:241::/64  256   2     253   1
+
+NETWORK  ADDRESS                      CONTAINER  INTERFACE  AGE
+bridged  192.168.7.4                  dddd       eth0       0s
+pods     10.241.4.0,fd00:10:241::400  aaaa       eth0       1d2h
+pods     10.241.4.1,fd00:10:241::401  bbbb       net1       3m12s
+`
+
+const goldenJSON = `{
+  "pools": [
+    {
+      "network": "bridged",
+      "subnet": "192.168.7.0/28",
+      "size": 11,
+      "used": 1,
+      "free": 10,
+      "cooling": 0
+    }
+  ],
+  "leases": [
+    {
+      "network": "bridged",
+      "containerID": "dddd",
+      "ifName": "eth0",
+      "address": "192.168.7.4",
+      "since": "2026-03-01T12:00:00Z"
+    }
+  ]
+}
+`
+
+func TestIPAMOutput(t *testing.T) {
+	inNode(t)
+	dir := t.TempDir()
+	fillStores(t, dir)
+	expectText(t, "table", vnetctl("ipam", "--state-dir", dir).must(t), goldenTable)
+	expectText(t, "json", vnetctl("ipam", "bridged", "-o", "json", "--state-dir", dir).must(t), goldenJSON)
+
+	all := decode[ipamEntries](t, vnetctl("ipam", "-ojson", "--state-dir", dir).must(t))
+	if len(all.Pools) != 3 || len(all.Leases) != 5 {
+		t.Errorf("%d pools and %d leased addresses, want 3 and 5", len(all.Pools), len(all.Leases))
+	}
+	t.Logf("%d pools, %d leased addresses", len(all.Pools), len(all.Leases))
+}
+
+// nothing is what each command says where there is nothing.
+var nothing = []struct{ command, table, json string }{
+	{"ipam", "no leases", "{\n  \"pools\": [],\n  \"leases\": []\n}\n"},
+	{"pods", "no pods", "[]\n"},
+	{"gc", "no leftovers to remove", "{\n  \"dryRun\": false,\n  \"removed\": [],\n  \"kept\": []\n}\n"},
+}
+
+func TestNothingThere(t *testing.T) {
+	inNode(t)
+	empty := t.TempDir()
+	missing := filepath.Join(empty, "missing")
+	for _, n := range nothing {
+		expectText(t, n.command, vnetctl(n.command, "--state-dir", empty).must(t), n.table+"\n")
+		expectText(t, n.command, vnetctl(n.command, "--state-dir", missing).must(t), n.table+": "+missing+" does not exist\n")
+		for _, dir := range []string{empty, missing} {
+			expectText(t, n.command, vnetctl(n.command, "-o", "json", "--state-dir", dir).must(t), n.json)
+		}
+	}
+	for _, command := range []string{"ipam", "pods"} {
+		vnetctl(command, "web", "--state-dir", missing).must(t)
+		vnetctl(command, "web", "--state-dir", empty).fails(t, exitFailed, `"web"`, empty)
+	}
+	report := decode[statusReport](t, vnetctl("status", "-o", "json", "--state-dir", missing).must(t))
+	if !report.OK || len(report.Networks) != 0 || report.Networks == nil || report.Iptables.Backend == "" {
+		t.Errorf("status of nothing: %+v", report)
+	}
+	if _, err := os.Stat(missing); err == nil {
+		t.Error("looking made the state directory")
+	}
+	t.Logf("%d commands on an empty and a missing state directory", len(nothing)+1)
+}
+
+func TestReleaseWithoutAttachment(t *testing.T) {
+	inNode(t)
+	dir := t.TempDir()
+	fillStores(t, dir)
+	vnetctl("ipam", "release", "pods", "nobody", "--state-dir", dir).fails(t, exitFailed, "pods", "nobody", "eth0")
+	vnetctl("ipam", "release", "pods", "bbbb", "--state-dir", dir).fails(t, exitFailed, "bbbb", "eth0")
+	vnetctl("ipam", "release", "web", "bbbb", "--state-dir", dir).fails(t, exitFailed, "web")
+	if _, err := os.Stat(filepath.Join(dir, "web.db")); err == nil {
+		t.Error("a failed release made a store")
+	}
+	out := vnetctl("ipam", "release", "pods", "bbbb", "net1", "--state-dir", dir).must(t)
+	expectText(t, "release", out, "released 10.241.4.1,fd00:10:241::401 of container bbbb, interface net1, in network pods\n")
+	left := decode[ipamEntries](t, vnetctl("ipam", "pods", "-ojson", "--state-dir", dir).must(t))
+	if len(left.Leases) != 2 || left.Pools[0].Cooling != 2 {
+		t.Errorf("after the release: %+v", left)
+	}
+}
