@@ -129,9 +129,6 @@ func (c *collection) collectLease(network string, k ipam.Key) error {
 		return err
 	}
 	e := gcEntry{kindLease, network, l.ContainerID, l.IfName, joined(attachment.Addrs(l)), record.HostVeth, why}
-	if is == gone && record.Delegate != nil {
-		is, e.Reason = unknown, fmt.Sprintf("%s, but only the runtime's DEL gives the address back to the IPAM plugin %s", why, record.Delegate.Type)
-	}
 	return c.settle(e, is, func() error { return c.detach(c.node, network, l) })
 }
 

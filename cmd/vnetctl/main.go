@@ -30,6 +30,7 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr, time.Now)) }
 // app is what every command shares.
 type app struct {
 	stateDir string
+	cniPath  string
 	output   string
 	out      io.Writer
 	now      func() time.Time
@@ -75,6 +76,7 @@ func (a *app) root() *cobra.Command {
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.stateDir, "state-dir", "/run/vnet", "directory of the lease stores, the plugins' stateDir")
+	flags.StringVar(&a.cniPath, "cni-path", "/opt/cni/bin", "directories of the CNI plugins, for addresses of another IPAM plugin")
 	flags.StringVarP(&a.output, "output", "o", "table", "table or json")
 	must(root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp)))
 	must(root.MarkPersistentFlagDirname("state-dir"))

@@ -87,19 +87,14 @@ func (a *app) detach(n *node, network string, l ipam.Lease) error {
 	if err != nil || !ours {
 		record = attachment.Record{HostVeth: link.HostName(network, l.ContainerID, l.IfName)}
 	}
-	if record.Delegate != nil {
-		return errDelegated(network, l, record)
-	}
 	if err := n.Remove(network, record, attachment.Addrs(l)); err != nil {
 		return fmt.Errorf("take down container %s, interface %s: %w", l.ContainerID, l.IfName, err)
 	}
+	if record.Delegate != nil {
+		if err := record.Delegate.Return(l.Key, record.Sandbox, a.cniPath); err != nil {
+			return err
+		}
+	}
 	_, _, err = a.store(network).Release(l.Key)
 	return err
-}
-
-// errDelegated refuses a lease that a foreign IPAM plugin keeps as well: released
-// here alone, its address would be lost to that plugin.
-func errDelegated(network string, l ipam.Lease, r attachment.Record) error {
-	return fmt.Errorf("container %s, interface %s, in network %s has its address from the IPAM plugin %s: only the runtime's DEL gives it back",
-		l.ContainerID, l.IfName, network, r.Delegate.Type)
 }

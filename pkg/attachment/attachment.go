@@ -34,12 +34,6 @@ type Record struct {
 	Delegate *Delegate `json:"delegate,omitempty"` // nil: the address is from our own store
 }
 
-// Delegate is what it takes to give an address back to a foreign IPAM plugin.
-type Delegate struct {
-	Type   string          `json:"type"`
-	Config json.RawMessage `json:"config"`
-}
-
 // Encode returns the record as a lease keeps it.
 func (r Record) Encode() (json.RawMessage, error) {
 	b, err := json.Marshal(r)

@@ -16,6 +16,7 @@ import (
 type call struct {
 	key   ipam.Key
 	netns string
+	path  string // CNI_PATH
 	conf  *netconf.Conf
 	args  netconf.Args
 	stdin []byte
@@ -23,7 +24,7 @@ type call struct {
 
 // readStrict reads a call whose configuration has to be right.
 func readStrict(cmd *skel.CmdArgs) (*call, error) {
-	c := &call{key: ipam.Key{ContainerID: cmd.ContainerID, IfName: cmd.IfName}, netns: cmd.Netns, stdin: cmd.StdinData}
+	c := &call{key: ipam.Key{ContainerID: cmd.ContainerID, IfName: cmd.IfName}, netns: cmd.Netns, path: cmd.Path, stdin: cmd.StdinData}
 	var err error
 	if c.conf, err = netconf.ParseStrict(netconf.VNet, cmd.StdinData); err != nil {
 		return nil, err
@@ -40,7 +41,7 @@ func readStrict(cmd *skel.CmdArgs) (*call, error) {
 // readLenient reads a call that has to work although the configuration was
 // edited or the arguments mean nothing any more.
 func readLenient(cmd *skel.CmdArgs) (*call, error) {
-	c := &call{key: ipam.Key{ContainerID: cmd.ContainerID, IfName: cmd.IfName}, netns: cmd.Netns, stdin: cmd.StdinData}
+	c := &call{key: ipam.Key{ContainerID: cmd.ContainerID, IfName: cmd.IfName}, netns: cmd.Netns, path: cmd.Path, stdin: cmd.StdinData}
 	var err error
 	if c.conf, err = netconf.ParseLenient(netconf.VNet, cmd.StdinData); err != nil {
 		return nil, err

@@ -75,10 +75,11 @@ func (c *call) uplinkName(node *attachment.Node) string {
 func (c *call) returnForeign(d *attachment.Delegate) error {
 	var errs []error
 	if d != nil {
-		errs = append(errs, delegateDel(d.Type, d.Config))
+		errs = append(errs, d.Return(c.key, c.netns, c.path))
 	}
 	if c.conf.IPAM.Delegated() && (d == nil || d.Type != c.conf.IPAM.Type) {
-		errs = append(errs, delegateDel(c.conf.IPAM.Type, c.stdin))
+		configured := attachment.Delegate{Type: c.conf.IPAM.Type, Config: c.stdin}
+		errs = append(errs, configured.Return(c.key, c.netns, c.path))
 	}
 	return errors.Join(errs...)
 }

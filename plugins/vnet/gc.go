@@ -36,7 +36,7 @@ func gc(cmd *skel.CmdArgs) error {
 	}
 	var errs []error
 	for _, l := range stale {
-		c := &call{key: l.Key, conf: conf, stdin: cmd.StdinData}
+		c := &call{key: l.Key, path: cmd.Path, conf: conf, stdin: cmd.StdinData}
 		if err := c.detach(node, store, l); err != nil {
 			errs = append(errs, fmt.Errorf("release container %s, interface %s: %w", l.ContainerID, l.IfName, err))
 		}

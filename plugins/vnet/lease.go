@@ -118,7 +118,7 @@ func (a *addition) leaseForeign() error {
 		return err
 	}
 	a.undo.push("give the address back to "+a.conf.IPAM.Type, func() error {
-		return delegateDel(a.conf.IPAM.Type, a.stdin)
+		return a.record.Delegate.Return(a.key, a.netns, a.path)
 	})
 	return a.adopt(result)
 }
@@ -160,11 +160,4 @@ func delegateAdd(plugin string, stdin []byte) (*types100.Result, error) {
 		return nil, cnierr.Errorf(cnierr.Delegate, "answer of IPAM plugin %s: %w", plugin, err)
 	}
 	return result, nil
-}
-
-func delegateDel(plugin string, stdin []byte) error {
-	if err := invoke.DelegateDel(context.Background(), plugin, stdin, nil); err != nil {
-		return cnierr.Wrap(cnierr.Delegate, fmt.Errorf("DEL of IPAM plugin %s: %w", plugin, err))
-	}
-	return nil
 }
