@@ -75,12 +75,14 @@ parse() {
 		misused "--conflist \"$CONFLIST\": the name must end in .conflist, or a runtime takes it for something else"
 }
 
-# need_writable DIR: in DIR, or in the folder that it would be made in, files can be made
+# need_writable DIR: in DIR, or in the folder that it would be made in, files can be
+# made. Only trying tells: root may write everywhere but on a read-only file system.
 need_writable() {
-	local dir=$1
+	local dir=$1 probe
 	while [[ ! -e $dir ]]; do dir=$(dirname "$dir"); done
 	[[ -d $dir ]] || fail "$dir is not a folder"
-	[[ -w $dir && -x $dir ]] || fail "cannot write to $dir: run this as root, or name another folder"
+	probe=$(mktemp "$dir/.$NAME.XXXXXX" 2>/dev/null) || fail "cannot write to $dir: run this as root, or name another folder"
+	rm -f "$probe"
 }
 
 # put FILE DIR NAME MODE: FILE under that name in DIR, by a rename, unless it is there

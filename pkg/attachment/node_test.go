@@ -27,9 +27,12 @@ func must(t testing.TB, err error) {
 
 func sh(t testing.TB, command string) string {
 	t.Helper()
-	out, err := exec.Command("sh", "-ec", command).CombinedOutput()
+	var stderr strings.Builder // ip warns there of namespaces that others delete meanwhile
+	cmd := exec.Command("sh", "-ec", command)
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("%s: %v\n%s", command, err, out)
+		t.Fatalf("%s: %v\n%s%s", command, err, out, stderr.String())
 	}
 	return strings.TrimSpace(string(out))
 }

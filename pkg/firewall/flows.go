@@ -11,6 +11,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/vnet-cni/vnet-cni/pkg/nlsock"
 )
 
 // Attributes of linux/netfilter/nfnetlink_conntrack.h that package nl lacks, and
@@ -30,6 +32,12 @@ func (f *Firewall) ForgetFlows(a netip.Addr) error {
 	if none, err := noFlows(); none || err != nil {
 		return err
 	}
+	if a.Is6() {
+		// The kernel's filter compares IPv6 addresses the wrong way round and
+		// would delete everybody else's flows (ctnetlink_filter_match_tuple
+		// negates ipv6_addr_cmp; seen in 6.18).
+		return deleteListedFlows(a)
+	}
 	// The source of the original direction opened the flow. The source of the
 	// reply is who really answers, whatever address the opener was given.
 	for _, direction := range []int{nl.CTA_TUPLE_ORIG, nl.CTA_TUPLE_REPLY} {
@@ -41,7 +49,7 @@ func (f *Firewall) ForgetFlows(a netip.Addr) error {
 			return nil // no connection tracking here
 		}
 		if err != nil {
-			return fmt.Errorf("delete the tracked flows of %s: %w", a, err)
+			return err
 		}
 	}
 	return nil
@@ -62,33 +70,30 @@ func noFlows() (bool, error) {
 }
 
 // deleteFlows lets the kernel find the flows whose tuple in the direction comes
-// from a (ctnetlink_flush_conntrack with CTA_FILTER).
+// from the IPv4 address a (ctnetlink_flush_conntrack with CTA_FILTER).
 func (s *sets) deleteFlows(a netip.Addr, direction int) error {
-	req := nl.NewNetlinkRequest(nl.IPCTNL_MSG_CT_DELETE|unix.NFNL_SUBSYS_CTNETLINK<<8, unix.NLM_F_ACK)
-	req.Sockets = s.sockets
-	proto, attr, flags := unix.AF_INET, nl.CTA_IP_V4_SRC, ctaFilterOrigFlags
-	if a.Is6() {
-		proto, attr = unix.AF_INET6, nl.CTA_IP_V6_SRC
-	}
+	flags := ctaFilterOrigFlags
 	if direction == nl.CTA_TUPLE_REPLY {
 		flags = ctaFilterReplyFlags
 	}
-	// The kernel heeds the family of a deletion only in messages of version 1.
-	req.AddData(&nl.Nfgenmsg{NfgenFamily: uint8(proto), Version: 1})
 	tuple := nl.NewRtAttr(unix.NLA_F_NESTED|direction, nil)
-	tuple.AddRtAttr(unix.NLA_F_NESTED|nl.CTA_TUPLE_IP, nil).AddRtAttr(attr, a.AsSlice())
-	req.AddData(tuple)
+	tuple.AddRtAttr(unix.NLA_F_NESTED|nl.CTA_TUPLE_IP, nil).AddRtAttr(nl.CTA_IP_V4_SRC, a.AsSlice())
 	filter := nl.NewRtAttr(unix.NLA_F_NESTED|ctaFilter, nil)
 	filter.AddRtAttr(flags, nl.Uint32Attr(filterSource))
 	// The kernel wants both flag words.
 	filter.AddRtAttr(ctaFilterOrigFlags+ctaFilterReplyFlags-flags, nl.Uint32Attr(0))
-	req.AddData(filter)
-	_, err := s.execute(req)
-	return err
+	return s.conn.Do(nlsock.Request{
+		What: fmt.Sprintf("delete the tracked flows of %s", a),
+		Type: nl.IPCTNL_MSG_CT_DELETE | unix.NFNL_SUBSYS_CTNETLINK<<8,
+		Body: []nl.NetlinkRequestData{
+			// The kernel heeds the family of a deletion only in messages of version 1.
+			&nl.Nfgenmsg{NfgenFamily: unix.AF_INET, Version: 1}, tuple, filter,
+		},
+	})
 }
 
-// deleteListedFlows lists the table and deletes what is the address's, for
-// kernels that cannot filter a deletion.
+// deleteListedFlows lists the table and deletes what is the address's, where
+// the kernel cannot be asked to filter a deletion.
 func deleteListedFlows(a netip.Addr) error {
 	const attempts = 5 // a listing that the table changed under is not whole
 	fam := netlink.InetFamily(unix.AF_INET)

@@ -74,9 +74,12 @@ func (n namespace) sh(t testing.TB, command string) (out string) {
 
 func sh(t testing.TB, command string) string {
 	t.Helper()
-	out, err := exec.Command("sh", "-ec", command).CombinedOutput()
+	var stderr strings.Builder // ip warns there of namespaces that others delete meanwhile
+	cmd := exec.Command("sh", "-ec", command)
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("%s: %v\n%s", command, err, out)
+		t.Fatalf("%s: %v\n%s%s", command, err, out, stderr.String())
 	}
 	return strings.TrimSpace(string(out))
 }
@@ -144,6 +147,22 @@ func (p testPod) attach(t testing.TB, h *Host) {
 	must(t, h.ConfigureHost(p.hostEnd()))
 }
 
+// settle waits for what the kernel does in its own time after attach: it notices
+// the carrier, and adds the local routes then.
+func (p testPod) settle(t testing.TB) {
+	t.Helper()
+	await(t, "carrier of both ends", func() bool {
+		pod := p.ns.state(t)
+		for _, a := range p.addrs {
+			if a.Is6() && (!strings.Contains(pod, "local "+a.String()+" dev") || !strings.Contains(pod, "local fe80")) {
+				return false
+			}
+		}
+		both := pod + sh(t, "ip link show "+p.veth.HostName+"; ip route; ip -6 route")
+		return !strings.Contains(both, "linkdown") && !strings.Contains(both, "NO-CARRIER")
+	})
+}
+
 // state is everything that the namespace's tables hold, without counters.
 func (n namespace) state(t testing.TB) string {
 	t.Helper()
@@ -207,4 +226,26 @@ func uplinks(t testing.TB, names ...string) namespace {
 		sh(t, "ip link set "+name+" up")
 	}
 	return lan
+}
+
+// changed gives the lines that are in one of two states only, as of diff. What
+// the kernel does by itself and in its own time is no change: carriers come,
+// groups are joined, neighbours are learnt.
+func changed(before, after string) []string {
+	seen := map[string]int{}
+	for sign, state := range map[int]string{-1: before, 1: after} {
+		for line := range strings.Lines(state) {
+			if !slices.ContainsFunc([]string{"multicast", "STALE", "NOARP", "FAILED", "ff0", "state DOWN", "state UP", "state UNKNOWN"}, func(s string) bool { return strings.Contains(line, s) }) {
+				seen[strings.TrimSpace(line)] += sign
+			}
+		}
+	}
+	var changes []string
+	for line, sign := range seen {
+		if sign != 0 {
+			changes = append(changes, fmt.Sprintf("%+d %s", sign, line))
+		}
+	}
+	slices.Sort(changes)
+	return changes
 }

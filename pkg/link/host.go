@@ -9,6 +9,8 @@ import (
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/vnet-cni/vnet-cni/pkg/nlsock"
 )
 
 // Host is the node's side: a netlink socket in the node's namespace.
@@ -41,7 +43,7 @@ var ErrNameTaken = errors.New("interface name is taken in the pod")
 // addresses set, but down: creating and moving would cost an RCU grace period,
 // and udev rewrites an address that was not given at creation.
 func (h *Host) CreateVeth(v Veth, s *Sandbox) error {
-	err := h.conn.do(vethMessage(v, int(s.file.Fd())))
+	err := h.conn.Do(vethMessage(v, int(s.file.Fd())))
 	if errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("%w: %s: %w", ErrNameTaken, v.PodName, err)
 	}
@@ -74,7 +76,7 @@ func (h *Host) ConfigureHost(e HostEnd) error {
 		return err
 	}
 	alias := nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(e.Alias))
-	var requests []request
+	var requests []nlsock.Request
 	if e.IPv6 {
 		requests = append(requests, noAutoAddressMessage(e.Name, l.Index))
 	}
@@ -84,7 +86,7 @@ func (h *Host) ConfigureHost(e HostEnd) error {
 			neighbourMessage(a, e.PodMAC, l.Index),
 			routeMessage(hostRoute(a), l.Index, unix.NLM_F_REPLACE))
 	}
-	return h.conn.do(requests...)
+	return h.conn.Do(requests...)
 }
 
 // hostRoute is the node's route to one pod.
@@ -119,26 +121,26 @@ func (s *Sandbox) ConfigurePod(e PodEnd) error {
 	if !found {
 		return fmt.Errorf("configure link %s: %w", e.Name, unix.ENODEV)
 	}
-	err = s.conn.do(podRequests(e, l.Index, 0)...)
+	err = s.conn.Do(podRequests(e, l.Index, 0)...)
 	if errors.Is(err, unix.EACCES) {
 		// The runtime has switched IPv6 off in the pod (ipv6_add_addr).
 		if err := s.enableIPv6(e.Name); err != nil {
 			return err
 		}
 		e.Repair = true
-		err = s.conn.do(podRequests(e, l.Index, 0)...)
+		err = s.conn.Do(podRequests(e, l.Index, 0)...)
 	}
 	if errors.Is(err, unix.EEXIST) {
 		e.Repair = true
-		err = s.conn.do(podRequests(e, l.Index, l.Index)...)
+		err = s.conn.Do(podRequests(e, l.Index, l.Index)...)
 	}
 	return err
 }
 
 // podRequests makes the pod's end whole. metric is for the routes that every
 // attachment has; 0 is the kernel's default.
-func podRequests(e PodEnd, index, metric int) []request {
-	var requests []request
+func podRequests(e PodEnd, index, metric int) []nlsock.Request {
+	var requests []nlsock.Request
 	if hasIPv6(e.Addrs) {
 		requests = append(requests, noAutoAddressMessage(e.Name, index))
 	}
@@ -161,9 +163,9 @@ const defaultMetricIPv6 = 1024
 
 // routeRequests never replaces a route: the kernel would take one of another
 // interface for the same destination.
-func routeRequests(e PodEnd, index, metric int) []request {
+func routeRequests(e PodEnd, index, metric int) []nlsock.Request {
 	routes := PodRoutes(e.Addrs, e.Routes)
-	var requests []request
+	var requests []nlsock.Request
 	if e.Repair {
 		for _, r := range slices.Backward(routes) {
 			requests = append(requests, deleteRouteMessage(r, index))
@@ -251,20 +253,20 @@ func hasIPv6(addrs []netip.Addr) bool {
 // DeleteVeth removes the pair; the kernel takes its addresses, routes and
 // neighbours along. No such link is success. It returns when the kernel has
 // waited out all readers, some 16 ms.
-func (h *Host) DeleteVeth(name string) error { return h.conn.do(deleteLinkMessage(name)) }
+func (h *Host) DeleteVeth(name string) error { return h.conn.Do(deleteLinkMessage(name)) }
 
 // AddProxy makes the node answer for the addresses on the uplink.
 func (h *Host) AddProxy(uplinkIndex int, addrs []netip.Addr) error {
-	return h.conn.do(proxyRequests(unix.RTM_NEWNEIGH, uplinkIndex, addrs)...)
+	return h.conn.Do(proxyRequests(unix.RTM_NEWNEIGH, uplinkIndex, addrs)...)
 }
 
 // RemoveProxy undoes AddProxy; what is gone already is success.
 func (h *Host) RemoveProxy(uplinkIndex int, addrs []netip.Addr) error {
-	return h.conn.do(proxyRequests(unix.RTM_DELNEIGH, uplinkIndex, addrs)...)
+	return h.conn.Do(proxyRequests(unix.RTM_DELNEIGH, uplinkIndex, addrs)...)
 }
 
-func proxyRequests(typ uint16, index int, addrs []netip.Addr) []request {
-	var requests []request
+func proxyRequests(typ uint16, index int, addrs []netip.Addr) []nlsock.Request {
+	var requests []nlsock.Request
 	for _, a := range addrs {
 		requests = append(requests, proxyMessage(typ, a, index))
 	}

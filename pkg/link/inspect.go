@@ -11,6 +11,8 @@ import (
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/vnet-cni/vnet-cni/pkg/nlsock"
 )
 
 // Expectation is what Problems holds the kernel to.
@@ -191,7 +193,7 @@ func (s *Sandbox) gatewayProblems(pod Link, e Expectation) ([]string, error) {
 func (c *conn) routes(index int) ([]nextHop, error) {
 	var list []nextHop
 	for _, fam := range []uint8{unix.AF_INET, unix.AF_INET6} {
-		payloads, err := c.dump(routeDump(fam, index))
+		payloads, err := c.Dump(routeDump(fam, index))
 		if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT) {
 			continue // a kernel without this family
 		}
@@ -220,7 +222,7 @@ type neighbour struct {
 }
 
 func (c *conn) neighbour(a netip.Addr, index int, flags uint8) (neighbour, bool, error) {
-	data, err := c.query(neighbourQuery(a, index, flags))
+	data, err := c.Query(neighbourQuery(a, index, flags))
 	if errors.Is(err, unix.ENOENT) {
 		return neighbour{}, false, nil
 	}
@@ -239,16 +241,12 @@ func parseNeighbour(data []byte) (neighbour, error) {
 		index: int(binary.NativeEndian.Uint32(data[4:])),
 		state: binary.NativeEndian.Uint16(data[8:]),
 	}
-	attrs, err := nl.ParseRouteAttr(data[unix.SizeofNdMsg:])
-	if err != nil {
-		return neighbour{}, err
-	}
-	for _, a := range attrs {
-		switch a.Attr.Type {
+	for typ, value := range nlsock.Attributes(data[unix.SizeofNdMsg:]) {
+		switch typ {
 		case unix.NDA_DST:
-			n.addr, _ = netip.AddrFromSlice(a.Value)
+			n.addr, _ = netip.AddrFromSlice(value)
 		case unix.NDA_LLADDR:
-			n.mac = bytes.Clone(a.Value)
+			n.mac = bytes.Clone(value)
 		}
 	}
 	return n, nil
@@ -258,9 +256,9 @@ func parseNeighbour(data []byte) (neighbour, error) {
 func (c *conn) proxies() ([]neighbour, error) {
 	var list []neighbour
 	for _, fam := range []uint8{unix.AF_INET, unix.AF_INET6} {
-		r := request{what: "list proxy neighbours", typ: unix.RTM_GETNEIGH,
-			body: []nl.NetlinkRequestData{ndMessage{family: fam, flags: unix.NTF_PROXY}}}
-		payloads, err := c.dump(r)
+		r := nlsock.Request{What: "list proxy neighbours", Type: unix.RTM_GETNEIGH,
+			Body: []nl.NetlinkRequestData{ndMessage{family: fam, flags: unix.NTF_PROXY}}}
+		payloads, err := c.Dump(r)
 		if err != nil {
 			return nil, err
 		}
@@ -331,7 +329,7 @@ func proxyUplink(addrs []netip.Addr, proxies []neighbour, links []Link) string {
 }
 
 func (c *conn) links() ([]Link, error) {
-	payloads, err := c.dump(linkDump())
+	payloads, err := c.Dump(linkDump())
 	if err != nil {
 		return nil, err
 	}
@@ -378,3 +376,19 @@ func (s *Sandbox) PeerIn(host Link, podName string) (Link, bool, error) {
 
 // Link returns the named link of the pod, or false.
 func (s *Sandbox) Link(name string) (Link, bool, error) { return s.conn.linkByName(name) }
+
+// Settle makes both ends of a pair ready to send. A link that has just got its
+// carrier drops packets until the kernel's link watch has run (dev_activate), in
+// a work queue that a busy node runs late; asking for the link runs it at once
+// (rtnl_getlink, linkwatch_sync_dev).
+func Settle(h *Host, hostName string, s *Sandbox, podName string) error {
+	for _, end := range []struct {
+		conn *conn
+		name string
+	}{{h.conn, hostName}, {s.conn, podName}} {
+		if _, _, err := end.conn.linkByName(end.name); err != nil {
+			return err
+		}
+	}
+	return nil
+}

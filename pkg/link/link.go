@@ -2,15 +2,27 @@ package link
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
-	"syscall"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/vnet-cni/vnet-cni/pkg/nlsock"
 )
+
+// conn is a route netlink socket in one namespace.
+type conn struct{ *nlsock.Conn }
+
+// dial opens one in the calling thread's namespace.
+func dial() (*conn, error) {
+	c, err := nlsock.Dial(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, err
+	}
+	return &conn{c}, nil
+}
 
 // Link is what the kernel says of one interface.
 type Link struct {
@@ -27,7 +39,7 @@ type Link struct {
 
 // linkByName returns the link, or false when there is none.
 func (c *conn) linkByName(name string) (Link, bool, error) {
-	data, err := c.query(linkQuery(name))
+	data, err := c.Query(linkQuery(name))
 	if errors.Is(err, unix.ENODEV) {
 		return Link{}, false, nil
 	}
@@ -44,9 +56,9 @@ func (c *conn) linkByName(name string) (Link, bool, error) {
 func (c *conn) linkByIndex(index int) (Link, error) {
 	info := nl.NewIfInfomsg(unix.AF_UNSPEC)
 	info.Index = int32(index)
-	data, err := c.query(request{
-		what: fmt.Sprintf("look up link %d", index), typ: unix.RTM_GETLINK,
-		body: []nl.NetlinkRequestData{info},
+	data, err := c.Query(nlsock.Request{
+		What: fmt.Sprintf("look up link %d", index), Type: unix.RTM_GETLINK,
+		Body: []nl.NetlinkRequestData{info},
 	})
 	if err != nil {
 		return Link{}, err
@@ -59,37 +71,29 @@ func parseLink(data []byte) (Link, error) {
 		return Link{}, errors.New("short link message")
 	}
 	info := nl.DeserializeIfInfomsg(data)
-	attrs, err := nl.ParseRouteAttr(data[unix.SizeofIfInfomsg:])
-	if err != nil {
-		return Link{}, err
-	}
 	l := Link{Index: int(info.Index), Up: info.Flags&unix.IFF_UP != 0}
-	for _, a := range attrs {
-		l.set(a)
+	for typ, value := range nlsock.Attributes(data[unix.SizeofIfInfomsg:]) {
+		l.set(typ, value)
 	}
 	return l, nil
 }
 
-func (l *Link) set(a syscall.NetlinkRouteAttr) {
-	switch a.Attr.Type {
+func (l *Link) set(typ int, value []byte) {
+	switch typ {
 	case unix.IFLA_IFNAME:
-		l.Name = cString(a.Value)
+		l.Name = cString(value)
 	case unix.IFLA_MTU:
-		l.MTU = int(binary.NativeEndian.Uint32(a.Value))
+		l.MTU = int(nlsock.Uint32(value))
 	case unix.IFLA_ADDRESS:
-		l.MAC = net.HardwareAddr(bytes.Clone(a.Value))
+		l.MAC = net.HardwareAddr(bytes.Clone(value))
 	case unix.IFLA_IFALIAS:
-		l.Alias = cString(a.Value)
+		l.Alias = cString(value)
 	case unix.IFLA_LINK:
-		l.Peer = int(binary.NativeEndian.Uint32(a.Value))
+		l.Peer = int(nlsock.Uint32(value))
 	case unix.IFLA_LINKINFO:
-		info, err := nl.ParseRouteAttr(a.Value)
-		if err != nil {
-			return
-		}
-		for _, i := range info {
-			if i.Attr.Type == nl.IFLA_INFO_KIND {
-				l.Kind = cString(i.Value)
+		for typ, value := range nlsock.Attributes(value) {
+			if typ == nl.IFLA_INFO_KIND {
+				l.Kind = cString(value)
 			}
 		}
 	}

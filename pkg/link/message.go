@@ -9,6 +9,8 @@ import (
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/vnet-cni/vnet-cni/pkg/nlsock"
 )
 
 // Most requests of this file state a wanted end: made again they change nothing,
@@ -21,7 +23,7 @@ func family(a netip.Addr) uint8 {
 	return unix.AF_INET6
 }
 
-func vethMessage(s Veth, sandbox int) request {
+func vethMessage(s Veth, sandbox int) nlsock.Request {
 	base := nl.NewIfInfomsg(unix.AF_UNSPEC)
 	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
 	info.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated("veth"))
@@ -30,22 +32,28 @@ func vethMessage(s Veth, sandbox int) request {
 	peer.AddRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(s.PodName))
 	peer.AddRtAttr(unix.IFLA_MTU, nl.Uint32Attr(uint32(s.MTU)))
 	peer.AddRtAttr(unix.IFLA_ADDRESS, s.PodMAC)
+	peer.AddRtAttr(unix.IFLA_NUM_TX_QUEUES, nl.Uint32Attr(1))
+	peer.AddRtAttr(unix.IFLA_NUM_RX_QUEUES, nl.Uint32Attr(1))
 	peer.AddRtAttr(unix.IFLA_NET_NS_FD, nl.Uint32Attr(uint32(sandbox)))
-	return request{
-		what:  fmt.Sprintf("create veth %s with peer %s", s.HostName, s.PodName),
-		typ:   unix.RTM_NEWLINK,
-		flags: unix.NLM_F_CREATE | unix.NLM_F_EXCL,
-		body: []nl.NetlinkRequestData{base,
+	return nlsock.Request{
+		What:  fmt.Sprintf("create veth %s with peer %s", s.HostName, s.PodName),
+		Type:  unix.RTM_NEWLINK,
+		Flags: unix.NLM_F_CREATE | unix.NLM_F_EXCL,
+		Body: []nl.NetlinkRequestData{base,
 			nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(s.HostName)),
 			nl.NewRtAttr(unix.IFLA_MTU, nl.Uint32Attr(uint32(s.MTU))),
 			nl.NewRtAttr(unix.IFLA_ADDRESS, HostMAC),
+			// A veth sends from the caller's context and needs no queues; the
+			// kernel would make one for each possible CPU.
+			nl.NewRtAttr(unix.IFLA_NUM_TX_QUEUES, nl.Uint32Attr(1)),
+			nl.NewRtAttr(unix.IFLA_NUM_RX_QUEUES, nl.Uint32Attr(1)),
 			info,
 		},
 	}
 }
 
 // upMessage brings a link up; attrs are set in the same step.
-func upMessage(name string, index int, attrs ...*nl.RtAttr) request {
+func upMessage(name string, index int, attrs ...*nl.RtAttr) nlsock.Request {
 	info := nl.NewIfInfomsg(unix.AF_UNSPEC)
 	info.Index = int32(index)
 	info.Flags, info.Change = unix.IFF_UP, unix.IFF_UP
@@ -53,32 +61,32 @@ func upMessage(name string, index int, attrs ...*nl.RtAttr) request {
 	for _, a := range attrs {
 		body = append(body, a)
 	}
-	return request{what: "set link " + name + " up", typ: unix.RTM_SETLINK, body: body}
+	return nlsock.Request{What: "set link " + name + " up", Type: unix.RTM_SETLINK, Body: body}
 }
 
 // noAutoAddressMessage keeps the kernel from giving the link a link-local
 // address when it comes up: on the host nobody needs one, in the pod it would
 // wait for duplicate detection. It has to be a request before upMessage, for the
 // kernel handles a request's flags before its address family attributes (do_setlink).
-func noAutoAddressMessage(name string, index int) request {
+func noAutoAddressMessage(name string, index int) nlsock.Request {
 	info := nl.NewIfInfomsg(unix.AF_UNSPEC)
 	info.Index = int32(index)
 	spec := nl.NewRtAttr(unix.IFLA_AF_SPEC, nil)
 	spec.AddRtAttr(unix.AF_INET6, nil).AddRtAttr(unix.IFLA_INET6_ADDR_GEN_MODE, nl.Uint8Attr(addrGenModeNone))
-	return request{
-		what: "set the address generation mode of link " + name, typ: unix.RTM_SETLINK,
-		body: []nl.NetlinkRequestData{info, spec},
+	return nlsock.Request{
+		What: "set the address generation mode of link " + name, Type: unix.RTM_SETLINK,
+		Body: []nl.NetlinkRequestData{info, spec},
 	}
 }
 
 // IN6_ADDR_GEN_MODE_NONE of linux/if_link.h.
 const addrGenModeNone = 1
 
-func linkQuery(name string) request {
-	return request{
-		what: "look up link " + name,
-		typ:  unix.RTM_GETLINK,
-		body: []nl.NetlinkRequestData{nl.NewIfInfomsg(unix.AF_UNSPEC),
+func linkQuery(name string) nlsock.Request {
+	return nlsock.Request{
+		What: "look up link " + name,
+		Type: unix.RTM_GETLINK,
+		Body: []nl.NetlinkRequestData{nl.NewIfInfomsg(unix.AF_UNSPEC),
 			nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)),
 			// Counters of every kind would make the answer three times as long.
 			nl.NewRtAttr(unix.IFLA_EXT_MASK, nl.Uint32Attr(rtextFilterSkipStats))},
@@ -88,17 +96,17 @@ func linkQuery(name string) request {
 // RTEXT_FILTER_SKIP_STATS of linux/rtnetlink.h.
 const rtextFilterSkipStats = 1 << 3
 
-func deleteLinkMessage(name string) request {
-	return request{
-		what:   "delete link " + name,
-		typ:    unix.RTM_DELLINK,
-		ignore: []syscall.Errno{unix.ENODEV},
-		body: []nl.NetlinkRequestData{nl.NewIfInfomsg(unix.AF_UNSPEC),
+func deleteLinkMessage(name string) nlsock.Request {
+	return nlsock.Request{
+		What:   "delete link " + name,
+		Type:   unix.RTM_DELLINK,
+		Ignore: []syscall.Errno{unix.ENODEV},
+		Body: []nl.NetlinkRequestData{nl.NewIfInfomsg(unix.AF_UNSPEC),
 			nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name))},
 	}
 }
 
-func addressMessage(p netip.Prefix, index int, scope uint8) request {
+func addressMessage(p netip.Prefix, index int, scope uint8) nlsock.Request {
 	m := nl.NewIfAddrmsg(int(family(p.Addr())))
 	m.Prefixlen = uint8(p.Bits())
 	m.Scope = scope
@@ -107,9 +115,9 @@ func addressMessage(p netip.Prefix, index int, scope uint8) request {
 	m.Flags = unix.IFA_F_NODAD | unix.IFA_F_PERMANENT
 	local := p.Addr().AsSlice()
 	body := []nl.NetlinkRequestData{m, nl.NewRtAttr(unix.IFA_LOCAL, local), nl.NewRtAttr(unix.IFA_ADDRESS, local)}
-	return request{
-		what: fmt.Sprintf("add address %s", p), typ: unix.RTM_NEWADDR,
-		flags: unix.NLM_F_CREATE | unix.NLM_F_REPLACE, body: body,
+	return nlsock.Request{
+		What: fmt.Sprintf("add address %s", p), Type: unix.RTM_NEWADDR,
+		Flags: unix.NLM_F_CREATE | unix.NLM_F_REPLACE, Body: body,
 	}
 }
 
@@ -127,19 +135,19 @@ type Route struct {
 
 // routeMessage adds a route; if there is one to the destination already, mode
 // decides: NLM_F_REPLACE takes it over, NLM_F_EXCL is an error.
-func routeMessage(r Route, index int, mode uint16) request {
-	return request{
-		what: fmt.Sprintf("set route %s", r), typ: unix.RTM_NEWROUTE,
-		flags: unix.NLM_F_CREATE | mode, body: routeBody(r, index),
+func routeMessage(r Route, index int, mode uint16) nlsock.Request {
+	return nlsock.Request{
+		What: fmt.Sprintf("set route %s", r), Type: unix.RTM_NEWROUTE,
+		Flags: unix.NLM_F_CREATE | mode, Body: routeBody(r, index),
 	}
 }
 
 // deleteRouteMessage removes the route through the link, whatever its metric.
-func deleteRouteMessage(r Route, index int) request {
+func deleteRouteMessage(r Route, index int) nlsock.Request {
 	r.Priority, r.MTU, r.AdvMSS = 0, 0, 0
-	return request{
-		what: fmt.Sprintf("remove route %s", r), typ: unix.RTM_DELROUTE,
-		ignore: []syscall.Errno{unix.ESRCH, unix.ENETUNREACH}, body: routeBody(r, index),
+	return nlsock.Request{
+		What: fmt.Sprintf("remove route %s", r), Type: unix.RTM_DELROUTE,
+		Ignore: []syscall.Errno{unix.ESRCH, unix.ENETUNREACH}, Body: routeBody(r, index),
 	}
 }
 
@@ -197,35 +205,35 @@ func (r Route) String() string {
 
 // routeDump asks for the main table's routes through one link, or all of them
 // with index 0. The kernel filters (NETLINK_GET_STRICT_CHK).
-func routeDump(fam uint8, index int) request {
+func routeDump(fam uint8, index int) nlsock.Request {
 	m := &nl.RtMsg{RtMsg: unix.RtMsg{Family: fam, Table: unix.RT_TABLE_MAIN}}
 	body := []nl.NetlinkRequestData{m}
 	if index > 0 {
 		body = append(body, nl.NewRtAttr(unix.RTA_OIF, nl.Uint32Attr(uint32(index))))
 	}
-	return request{what: "list routes", typ: unix.RTM_GETROUTE, body: body}
+	return nlsock.Request{What: "list routes", Type: unix.RTM_GETROUTE, Body: body}
 }
 
 // addressDump asks for the addresses of one link in all families, or of all
 // links with index 0.
-func addressDump(index int) request {
+func addressDump(index int) nlsock.Request {
 	m := nl.NewIfAddrmsg(unix.AF_UNSPEC)
 	m.Index = uint32(index)
-	return request{what: "list addresses", typ: unix.RTM_GETADDR, body: []nl.NetlinkRequestData{m}}
+	return nlsock.Request{What: "list addresses", Type: unix.RTM_GETADDR, Body: []nl.NetlinkRequestData{m}}
 }
 
-func linkDump() request {
-	return request{what: "list links", typ: unix.RTM_GETLINK, body: []nl.NetlinkRequestData{
+func linkDump() nlsock.Request {
+	return nlsock.Request{What: "list links", Type: unix.RTM_GETLINK, Body: []nl.NetlinkRequestData{
 		nl.NewIfInfomsg(unix.AF_UNSPEC),
 		nl.NewRtAttr(unix.IFLA_EXT_MASK, nl.Uint32Attr(rtextFilterSkipStats)),
 	}}
 }
 
 // neighbourQuery asks for one neighbour entry (neigh_get); flags is 0 or NTF_PROXY.
-func neighbourQuery(a netip.Addr, index int, flags uint8) request {
-	return request{
-		what: fmt.Sprintf("look up neighbour %s", a), typ: unix.RTM_GETNEIGH,
-		body: []nl.NetlinkRequestData{
+func neighbourQuery(a netip.Addr, index int, flags uint8) nlsock.Request {
+	return nlsock.Request{
+		What: fmt.Sprintf("look up neighbour %s", a), Type: unix.RTM_GETNEIGH,
+		Body: []nl.NetlinkRequestData{
 			ndMessage{family: family(a), index: index, flags: flags},
 			nl.NewRtAttr(unix.NDA_DST, a.AsSlice()),
 		},
@@ -233,31 +241,31 @@ func neighbourQuery(a netip.Addr, index int, flags uint8) request {
 }
 
 // neighbourMessage is a permanent entry that maps a to mac.
-func neighbourMessage(a netip.Addr, mac net.HardwareAddr, index int) request {
+func neighbourMessage(a netip.Addr, mac net.HardwareAddr, index int) nlsock.Request {
 	m := ndMessage{family: family(a), index: index, state: unix.NUD_PERMANENT}
-	return request{
-		what: fmt.Sprintf("set neighbour %s lladdr %s", a, mac), typ: unix.RTM_NEWNEIGH,
-		flags: unix.NLM_F_CREATE | unix.NLM_F_REPLACE,
-		body:  []nl.NetlinkRequestData{m, nl.NewRtAttr(unix.NDA_DST, a.AsSlice()), nl.NewRtAttr(unix.NDA_LLADDR, mac)},
+	return nlsock.Request{
+		What: fmt.Sprintf("set neighbour %s lladdr %s", a, mac), Type: unix.RTM_NEWNEIGH,
+		Flags: unix.NLM_F_CREATE | unix.NLM_F_REPLACE,
+		Body:  []nl.NetlinkRequestData{m, nl.NewRtAttr(unix.NDA_DST, a.AsSlice()), nl.NewRtAttr(unix.NDA_LLADDR, mac)},
 	}
 }
 
 // proxyMessage makes (or, with RTM_DELNEIGH, removes) the entry by which the
 // node answers ARP and neighbour solicitations for a on one interface.
-func proxyMessage(typ uint16, a netip.Addr, index int) request {
-	r := request{
-		what: fmt.Sprintf("set proxy neighbour %s", a), typ: typ,
-		body: []nl.NetlinkRequestData{
+func proxyMessage(typ uint16, a netip.Addr, index int) nlsock.Request {
+	r := nlsock.Request{
+		What: fmt.Sprintf("set proxy neighbour %s", a), Type: typ,
+		Body: []nl.NetlinkRequestData{
 			ndMessage{family: family(a), index: index, flags: unix.NTF_PROXY, state: unix.NUD_PERMANENT},
 			nl.NewRtAttr(unix.NDA_DST, a.AsSlice()),
 		},
 	}
 	if typ == unix.RTM_DELNEIGH {
-		r.what = fmt.Sprintf("remove proxy neighbour %s", a)
-		r.ignore = []syscall.Errno{unix.ENOENT, unix.ENODEV}
+		r.What = fmt.Sprintf("remove proxy neighbour %s", a)
+		r.Ignore = []syscall.Errno{unix.ENOENT, unix.ENODEV}
 		return r
 	}
-	r.flags = unix.NLM_F_CREATE | unix.NLM_F_REPLACE
+	r.Flags = unix.NLM_F_CREATE | unix.NLM_F_REPLACE
 	return r
 }
 
@@ -282,10 +290,10 @@ func (m ndMessage) Serialize() []byte {
 
 // routeQuery asks for the table entry (not the cached next hop) by which the
 // kernel would reach a.
-func routeQuery(a netip.Addr) request {
+func routeQuery(a netip.Addr) nlsock.Request {
 	m := &nl.RtMsg{RtMsg: unix.RtMsg{Family: family(a), Dst_len: uint8(a.BitLen()), Flags: unix.RTM_F_FIB_MATCH}}
-	return request{
-		what: fmt.Sprintf("look up the route to %s", a), typ: unix.RTM_GETROUTE,
-		body: []nl.NetlinkRequestData{m, nl.NewRtAttr(unix.RTA_DST, a.AsSlice())},
+	return nlsock.Request{
+		What: fmt.Sprintf("look up the route to %s", a), Type: unix.RTM_GETROUTE,
+		Body: []nl.NetlinkRequestData{m, nl.NewRtAttr(unix.RTA_DST, a.AsSlice())},
 	}
 }

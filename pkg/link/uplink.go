@@ -10,6 +10,8 @@ import (
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/vnet-cni/vnet-cni/pkg/nlsock"
 )
 
 // Uplink is the node's interface towards the VNet.
@@ -111,7 +113,7 @@ type nextHop struct {
 // route returns the entry for a in the node's tables, or false when there is
 // none or it refuses a (unreachable, prohibit, blackhole).
 func (c *conn) route(a netip.Addr) (nextHop, bool, error) {
-	data, err := c.query(routeQuery(a))
+	data, err := c.Query(routeQuery(a))
 	for _, none := range []syscall.Errno{unix.ENETUNREACH, unix.EHOSTUNREACH, unix.EACCES, unix.EINVAL} {
 		if errors.Is(err, none) {
 			return nextHop{}, false, nil
@@ -134,31 +136,27 @@ func parseRoute(data []byte) (nextHop, error) {
 		return nextHop{}, errors.New("short route message")
 	}
 	m := nl.DeserializeRtMsg(data)
-	attrs, err := nl.ParseRouteAttr(data[unix.SizeofRtMsg:])
-	if err != nil {
-		return nextHop{}, err
-	}
 	hop := nextHop{kind: m.Type, scope: m.Scope}
 	dst := netip.IPv4Unspecified()
 	if m.Family == unix.AF_INET6 {
 		dst = netip.IPv6Unspecified()
 	}
-	for _, a := range attrs {
-		switch a.Attr.Type {
+	for typ, value := range nlsock.Attributes(data[unix.SizeofRtMsg:]) {
+		switch typ {
 		case unix.RTA_DST:
-			dst, _ = netip.AddrFromSlice(a.Value)
+			dst, _ = netip.AddrFromSlice(value)
 		default:
-			hop.set(a.Attr.Type, a.Value)
+			hop.set(typ, value)
 		}
 	}
 	hop.dst = netip.PrefixFrom(dst, int(m.Dst_len))
 	return hop, nil
 }
 
-func (hop *nextHop) set(typ uint16, value []byte) {
+func (hop *nextHop) set(typ int, value []byte) {
 	switch typ {
 	case unix.RTA_OIF:
-		hop.index = int(binary.NativeEndian.Uint32(value))
+		hop.index = int(nlsock.Uint32(value))
 	case unix.RTA_GATEWAY:
 		hop.gateway, _ = netip.AddrFromSlice(value)
 	case unix.RTA_MULTIPATH:
@@ -174,13 +172,9 @@ func (hop *nextHop) setFirst(b []byte) {
 	}
 	hop.index = int(binary.NativeEndian.Uint32(b[4:]))
 	end := min(int(binary.NativeEndian.Uint16(b)), len(b))
-	attrs, err := nl.ParseRouteAttr(b[unix.SizeofRtNexthop:max(end, unix.SizeofRtNexthop)])
-	if err != nil {
-		return
-	}
-	for _, a := range attrs {
-		if a.Attr.Type == unix.RTA_GATEWAY {
-			hop.gateway, _ = netip.AddrFromSlice(a.Value)
+	for typ, value := range nlsock.Attributes(b[unix.SizeofRtNexthop:max(end, unix.SizeofRtNexthop)]) {
+		if typ == unix.RTA_GATEWAY {
+			hop.gateway, _ = netip.AddrFromSlice(value)
 		}
 	}
 }
@@ -193,7 +187,7 @@ type address struct {
 
 // addresses lists those of one link, or of all with index 0.
 func (c *conn) addresses(index int) ([]address, error) {
-	payloads, err := c.dump(addressDump(index))
+	payloads, err := c.Dump(addressDump(index))
 	if err != nil {
 		return nil, err
 	}
@@ -215,17 +209,13 @@ func parseAddress(data []byte) (address, error) {
 		return address{}, errors.New("short address message")
 	}
 	m := nl.DeserializeIfAddrmsg(data)
-	attrs, err := nl.ParseRouteAttr(data[unix.SizeofIfAddrmsg:])
-	if err != nil {
-		return address{}, err
-	}
 	var local, peer netip.Addr
-	for _, a := range attrs {
-		switch a.Attr.Type {
+	for typ, value := range nlsock.Attributes(data[unix.SizeofIfAddrmsg:]) {
+		switch typ {
 		case unix.IFA_LOCAL:
-			local, _ = netip.AddrFromSlice(a.Value)
+			local, _ = netip.AddrFromSlice(value)
 		case unix.IFA_ADDRESS: // a point-to-point peer in IPv4, the address itself in IPv6
-			peer, _ = netip.AddrFromSlice(a.Value)
+			peer, _ = netip.AddrFromSlice(value)
 		}
 	}
 	if !local.IsValid() {

@@ -197,10 +197,14 @@ func (a *addition) configureHost() error {
 	if err := link.PrepareNode(a.record.Uplink, rules.IPv4, rules.IPv6); err != nil {
 		return cnierr.Wrap(cnierr.Kernel, err)
 	}
-	return cnierr.Wrap(cnierr.Kernel, a.node.Host.ConfigureHost(link.HostEnd{
+	err := a.node.Host.ConfigureHost(link.HostEnd{
 		Name: a.hostVeth(), Alias: link.Alias(a.conf.Name, a.key.ContainerID, a.key.IfName),
 		PodMAC: a.podMAC(), Addrs: a.addrs, IPv6: rules.IPv6,
-	}))
+	})
+	if err != nil {
+		return cnierr.Wrap(cnierr.Kernel, err)
+	}
+	return cnierr.Wrap(cnierr.Kernel, link.Settle(a.node.Host, a.hostVeth(), a.sandbox, a.key.IfName))
 }
 
 // answer makes the node answer for the addresses on the uplink and tells the
