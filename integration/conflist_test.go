@@ -9,9 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/vishvananda/netlink"
 
 	"github.com/vnet-cni/vnet-cni/integration/testnet"
 )
@@ -96,7 +94,6 @@ func trySample(t *testing.T, file string, s sampleConf) {
 	before := testnet.Snapshot(node)
 
 	a, b := attach(t, node, s.attach), attach(t, node, testnet.Attach{Network: s.attach.Network})
-	awaitCarriers(t, fabric.NS, node.NS, other.NS, outside, a.NS, b.NS)
 	n := expectAll(t, append(everyProto(a, b, 0), everyProto(b, a, 0)...))
 	n += expectAll(t, s.prove(t, node, other, outside, a))
 	for verb, err := range map[string]error{"CHECK": node.Check(a.Pod, s.attach), "STATUS": node.Status(s.attach)} {
@@ -115,36 +112,6 @@ func trySample(t *testing.T, file string, s sampleConf) {
 		}
 	}
 	t.Logf("%d flows", n)
-}
-
-// awaitCarriers waits until the kernel has taken note of every pair's carrier,
-// which it does in a work queue of its own (linkwatch): until then it drops what
-// is sent, and on a busy machine that may be the first packet of a test.
-func awaitCarriers(t *testing.T, spaces ...*testnet.NS) {
-	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
-	for _, ns := range spaces {
-		for waiting := withoutCarrier(t, ns); len(waiting) > 0; waiting = withoutCarrier(t, ns) {
-			if time.Now().After(deadline) {
-				t.Fatalf("in %s still without carrier: %q", ns.Name, waiting)
-			}
-			time.Sleep(time.Millisecond)
-		}
-	}
-}
-
-func withoutCarrier(t *testing.T, ns *testnet.NS) (names []string) {
-	t.Helper()
-	links, err := ns.NL.LinkList()
-	if err != nil {
-		t.Fatalf("list the links of %s: %v", ns.Name, err)
-	}
-	for _, l := range links {
-		if l.Type() == "veth" && l.Attrs().OperState != netlink.OperUp {
-			names = append(names, l.Attrs().Name)
-		}
-	}
-	return names
 }
 
 // only leaves out the families that q does not have.
@@ -198,7 +165,6 @@ func TestChain(t *testing.T) {
 	warmUp(t, node)
 	before := testnet.Snapshot(node)
 	p := attach(t, node)
-	awaitCarriers(t, fabric.NS, node.NS, other.NS, p.NS)
 	n := expectAll(t, flat(node, other, p))
 	if mtu := link(t, p.NS, "eth0").Attrs().MTU; mtu != 1400 {
 		t.Errorf("MTU %d, want the 1400 of tuning", mtu)

@@ -152,7 +152,7 @@ func store(conf *netconf.Conf) *ipam.Store {
 
 // result gives each address with its subnet's length and gateway.
 func result(conf *netconf.Conf, lease ipam.Lease) *types100.Result {
-	r := &types100.Result{CNIVersion: types100.ImplementedSpecVersion, Routes: conf.IPAM.Routes, DNS: conf.DNS}
+	r := &types100.Result{CNIVersion: types100.ImplementedSpecVersion, Routes: conf.IPAM.Routes}
 	for _, p := range lease.Addresses {
 		gateway := ipam.Pool{Subnet: p.Masked()}.Gateway()
 		r.IPs = append(r.IPs, &types100.IPConfig{

@@ -61,21 +61,25 @@ func Wrap(code uint, err error) error {
 	}
 	var coded *Error
 	var cni *types.Error
-	if errors.As(err, &coded) || errors.As(err, &cni) {
+	if errors.As(err, &coded) || errors.As(err, &cni) && telling(cni.Code) {
 		return err
 	}
 	return &Error{Code: code, Err: err}
 }
 
+// telling reports whether a code says anything: the CNI library gives 0 to a
+// plugin that died without an error object, and 999 is the catch-all.
+func telling(code uint) bool { return code != types.ErrUnknown && code != types.ErrInternal }
+
 // Object returns the CNI error object for err, with the whole chain's message.
 // An error without a code is the kernel's: every other source gives its own.
 func Object(err error) *types.Error {
 	var coded *Error
-	if errors.As(err, &coded) {
+	if errors.As(err, &coded) && telling(coded.Code) {
 		return types.NewError(coded.Code, err.Error(), "")
 	}
 	var cni *types.Error
-	if errors.As(err, &cni) {
+	if errors.As(err, &cni) && telling(cni.Code) {
 		return types.NewError(cni.Code, err.Error(), cni.Details)
 	}
 	return types.NewError(Kernel, err.Error(), "")

@@ -7,11 +7,14 @@
 package cnimain
 
 import (
+	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"runtime/debug"
 
 	"github.com/containernetworking/cni/pkg/skel"
+	"github.com/containernetworking/cni/pkg/types"
 	"github.com/containernetworking/cni/pkg/version"
 
 	"github.com/vnet-cni/vnet-cni/pkg/cnierr"
@@ -37,11 +40,30 @@ func Run(name string, verbs skel.CNIFuncs) {
 	verbs = withoutLateCheck(verbs)
 	about := fmt.Sprintf("%s %s: a CNI plugin; a container runtime calls it with CNI_COMMAND and a configuration on standard input", name, Version)
 	if err := skel.PluginMainFuncsWithError(verbs, Versions, about); err != nil {
-		if printErr := err.Print(); printErr != nil {
+		if printErr := printError(os.Stdout, err); printErr != nil {
 			fmt.Fprintln(os.Stderr, err, printErr)
 		}
 		os.Exit(1)
 	}
+}
+
+// spoken is the version that errors are given in: the configuration's once a
+// verb was begun, which takes one that we speak.
+var spoken = "1.1.0"
+
+// printError writes the error object of the CNI spec, section "Error". The
+// library's own lacks cniVersion.
+func printError(w io.Writer, err *types.Error) error {
+	object := struct {
+		CNIVersion string `json:"cniVersion"`
+		*types.Error
+	}{spoken, err}
+	b, failed := json.MarshalIndent(object, "", "    ")
+	if failed != nil {
+		return fmt.Errorf("encode an error: %w", failed)
+	}
+	_, failed = w.Write(append(b, '\n'))
+	return failed
 }
 
 // override is how skel is told not to look at CNI_NETNS.
@@ -64,6 +86,9 @@ func withoutLateCheck(v skel.CNIFuncs) skel.CNIFuncs {
 		return func(args *skel.CmdArgs) error {
 			restore()
 			if err := verb(args); err != nil {
+				if v, undecodable := (&version.ConfigDecoder{}).Decode(args.StdinData); undecodable == nil {
+					spoken = v
+				}
 				return cnierr.Object(err)
 			}
 			return nil

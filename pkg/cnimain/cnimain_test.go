@@ -44,10 +44,10 @@ func plugin(t *testing.T, verb, version string, env []string, args ...string) (i
 	t.Helper()
 	cmd := exec.Command(os.Args[0], args...)
 	cmd.Env = append([]string{
-		pluginVar + "=1", "CNI_COMMAND=" + verb, "CNI_CONTAINERID=c1", "CNI_NETNS=/proc/self/ns/net", "CNI_IFNAME=eth0", "CNI_PATH=/",
+		pluginVar + "=1", "GORACE=atexit_sleep_ms=0", "CNI_COMMAND=" + verb, "CNI_CONTAINERID=c1", "CNI_NETNS=/proc/self/ns/net", "CNI_IFNAME=eth0", "CNI_PATH=/",
 	}, env...)
 	if verb == "" {
-		cmd.Env = []string{pluginVar + "=1"}
+		cmd.Env = []string{pluginVar + "=1", "GORACE=atexit_sleep_ms=0"}
 	}
 	cmd.Stdin = strings.NewReader(fmt.Sprintf(`{"cniVersion":%q,"name":"pods","type":"vnet-test"}`, version))
 	out, err := cmd.Output()

@@ -194,8 +194,8 @@ func (c *conn) routes(index int) ([]nextHop, error) {
 	var list []nextHop
 	for _, fam := range []uint8{unix.AF_INET, unix.AF_INET6} {
 		payloads, err := c.Dump(routeDump(fam, index))
-		if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT) {
-			continue // a kernel without this family
+		if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.ENOENT) {
+			continue // a kernel without this family, or a namespace without a table for it
 		}
 		if err != nil {
 			return nil, err

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -68,7 +69,7 @@ func (h *Host) FindUplink(name string, subnets []netip.Prefix) (Uplink, error) {
 // Answers tells whether the uplink can answer for other addresses: it takes a
 // link layer with ARP or neighbour discovery.
 func (u Uplink) Answers() error {
-	if len(u.MAC) != 6 {
+	if len(u.MAC) != 6 || bytes.Equal(u.MAC, make([]byte, 6)) { // the loopback's is all zeros
 		return fmt.Errorf("%w: %s is no Ethernet interface, so nobody on it can be told where a pod is; use \"mode\": \"overlay\"", ErrNoUplink, u.Name)
 	}
 	return nil

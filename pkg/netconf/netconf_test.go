@@ -153,7 +153,7 @@ func TestDelegatedIPAM(t *testing.T) {
 // The IPAM plugin is handed any main plugin's configuration.
 func TestIPAMPluginIgnoresTheMainPlugin(t *testing.T) {
 	c := mustStrict(t, VNetIPAM, `{"cniVersion":"1.0.0","name":"n","type":5,"bridge":"cni0","mtu":"big","nsg":1,"mode":[],
-		"dns":7,"prevResult":8,"args":9,"stateDir":"/tmp/x","runtimeConfig":{"ips":["10.1.0.9"]},"cni.dev/valid-attachments":null,
+		"dns":7,"args":9,"stateDir":"/tmp/x","runtimeConfig":{"ips":["10.1.0.9"]},"cni.dev/valid-attachments":null,
 		"ipam":{"type":"vnet-ipam","cooldown":"0s","pools":[{"subnet":"10.1.0.0/16"}]}}`)
 	equal(t, "conf", c, &Conf{
 		CNIVersion: "1.0.0", Name: "n", Mode: ModeVNet, StateDir: "/tmp/x",

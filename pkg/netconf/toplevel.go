@@ -34,6 +34,7 @@ func (d *decoder) topLevel() []field {
 		{key: "stateDir", set: d.stateDir, vital: true},
 		{key: "ipam", set: d.ipam, need: "an object with the type and the pools of the addresses is required"},
 		{key: "runtimeConfig", set: d.runtimeConfig},
+		{key: "prevResult", set: d.prevResult},
 		{key: validAttachmentsKey, set: d.validAttachments, vital: true},
 	}
 	if d.plugin == VNet {
@@ -52,7 +53,6 @@ func (d *decoder) mainPlugin() []field {
 		{key: "mtu", set: d.mtu},
 		{key: "masquerade", set: d.masquerade},
 		{key: "dns", set: d.dns},
-		{key: "prevResult", set: d.prevResult},
 		{key: "cniVersions"},
 		{key: "capabilities"},
 		{key: "args"},

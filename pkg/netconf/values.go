@@ -129,6 +129,8 @@ func ifNameFault(s string) string {
 		return "is longer than " + strconv.Itoa(maxIfName) + " bytes"
 	case s == "." || s == "..":
 		return "is not an interface name"
+	case s == "all" || s == "default": // which mean something else in /proc/sys/net/ipv4/conf
+		return "is a name that the kernel keeps for itself"
 	case strings.ContainsAny(s, "/:%"): // the kernel takes % for a pattern
 		return "has one of / : %"
 	case !allPrintable(s) || strings.ContainsFunc(s, unicode.IsSpace) || strings.Contains(s, "\xa0"):

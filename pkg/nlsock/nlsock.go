@@ -168,13 +168,13 @@ func (c *Conn) exchange(r Request, flags uint16) (payloads [][]byte, whole bool,
 			if m.Header.Seq != seq {
 				continue // of an earlier request that had more answers than it needed
 			}
+			whole = whole && m.Header.Flags&unix.NLM_F_DUMP_INTR == 0
 			switch {
 			case m.Header.Type == unix.NLMSG_ERROR, m.Header.Type == unix.NLMSG_DONE:
 				return payloads, whole, ackError(m)
 			case m.Header.Flags&unix.NLM_F_MULTI == 0:
 				return append(payloads, m.Data), whole, nil
 			}
-			whole = whole && m.Header.Flags&unix.NLM_F_DUMP_INTR == 0
 			payloads = append(payloads, bytes.Clone(m.Data))
 		}
 	}

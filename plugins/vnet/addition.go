@@ -96,7 +96,7 @@ func extraRoutes(routes []*types.Route) []link.Route {
 		if !ok || (ones == 0 && r.Table == nil) {
 			continue
 		}
-		x := link.Route{Dst: netip.PrefixFrom(dst.Unmap(), ones), MTU: r.MTU, AdvMSS: r.AdvMSS, Priority: r.Priority}
+		x := link.Route{Dst: netip.PrefixFrom(dst.Unmap(), ones).Masked(), MTU: r.MTU, AdvMSS: r.AdvMSS, Priority: r.Priority}
 		if r.Table != nil {
 			x.Table = *r.Table
 		}
@@ -152,7 +152,10 @@ func (a *addition) connect() error {
 		return a.reconnect(v, err)
 	}
 	// Also after an error: it may be the answer that was lost, not the request.
-	a.undo.push("delete link "+v.HostName, func() error { return a.node.Host.DeleteVeth(v.HostName) })
+	// But then the link of an attachment that was there before may be the old one.
+	if err == nil || !a.known {
+		a.undo.push("delete link "+v.HostName, func() error { return a.node.Host.DeleteVeth(v.HostName) })
+	}
 	return cnierr.Wrap(cnierr.Kernel, err)
 }
 

@@ -45,6 +45,10 @@ func cniRoute(r link.Route) *types.Route {
 	if r.Table != 0 {
 		route.Table = &r.Table
 	}
+	if r.Scope != 0 {
+		scope := int(r.Scope)
+		route.Scope = &scope
+	}
 	return route
 }
 
