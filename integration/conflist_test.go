@@ -10,7 +10,6 @@ import (
 	"strings"
 	"testing"
 
-
 	"github.com/vnet-cni/vnet-cni/integration/testnet"
 )
 

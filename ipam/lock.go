@@ -71,9 +71,15 @@ func lock(f *os.File, how int, deadline time.Time) error {
 		}
 		return nil
 	case <-timer.C:
-		go func() { <-done; f.Close() }()
+		go closeAfter(f, done)
 		return fmt.Errorf("%w: %s", ErrLocked, f.Name())
 	}
+}
+
+// closeAfter closes f when a wait that nobody wants any more has ended.
+func closeAfter(f *os.File, done <-chan error) {
+	<-done
+	f.Close()
 }
 
 // flock calls flock(2), again when a signal interrupts it.

@@ -9,7 +9,6 @@
 package ipam
 
 import (
-	"cmp"
 	"fmt"
 	"math"
 	"math/bits"
@@ -165,15 +164,6 @@ func prefixRange(p netip.Prefix) Range {
 	}
 	last, _ := netip.AddrFromSlice(raw)
 	return Range{first, last}
-}
-
-// sortedRanges returns a copy of the ranges in ascending order.
-func sortedRanges(ranges []Range) []Range {
-	sorted := slices.Clone(ranges)
-	slices.SortFunc(sorted, func(a, b Range) int {
-		return cmp.Or(a.First.Compare(b.First), a.Last.Compare(b.Last))
-	})
-	return sorted
 }
 
 func latest(a, b netip.Addr) netip.Addr {

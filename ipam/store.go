@@ -185,7 +185,7 @@ func (s *Store) Leases() ([]Lease, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the leases of network %s: %w", s.o.Network, err)
 	}
-	slices.SortFunc(all, func(a, b Lease) int { return cmp.Or(a.Since.Compare(b.Since), a.Key.compare(b.Key)) })
+	slices.SortFunc(all, func(a, b Lease) int { return cmp.Or(a.Since.Compare(b.Since), a.compare(b.Key)) })
 	return all, nil
 }
 

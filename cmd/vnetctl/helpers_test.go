@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -178,8 +177,6 @@ func lease(t testing.TB, dir, network string, k ipam.Key, record any, ago time.D
 	}
 	return l
 }
-
-func firstAddr(l ipam.Lease) netip.Addr { return l.Addresses[0].Addr() }
 
 func sh(t testing.TB, line string, args ...any) string {
 	t.Helper()
