@@ -78,7 +78,9 @@ func lock(f *os.File, how int, deadline time.Time) error {
 
 // closeAfter closes f when a wait that nobody wants any more has ended.
 func closeAfter(f *os.File, done <-chan error) {
-	<-done
+	if err := <-done; err == nil {
+		_ = flock(f, unix.LOCK_UN)
+	}
 	f.Close()
 }
 
