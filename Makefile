@@ -1,5 +1,6 @@
 # vnet-cni: `make help` lists the targets.
 SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
 export PATH := $(PATH):/usr/sbin:/sbin
 GO ?= go
 BIN := bin
@@ -11,6 +12,8 @@ BUILD := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS
 UNIT := ./cmd/... ./ipam/... ./pkg/... ./plugins/...
 FUZZTIME ?= 10s
 TESTFLAGS ?=
+# Each test says how much it did.
+TOLD := awk -f scripts/counts.awk
 
 .PHONY: help
 help: ## show this list
@@ -31,11 +34,11 @@ test: need-root need-test unit integration ## unit tests, then tests with real p
 
 .PHONY: unit
 unit: need-go need-root need-test ## the packages' own tests (root: some make namespaces)
-	$(GO) test $(TESTFLAGS) $(UNIT)
+	$(GO) test -v $(TESTFLAGS) $(UNIT) | $(TOLD)
 
 .PHONY: integration
 integration: need-root need-test build peers ## the built plugins, driven by cnitool in network namespaces (root)
-	$(GO) test -count=1 $(TESTFLAGS) ./integration/...
+	$(GO) test -count=1 -v $(TESTFLAGS) ./integration/... | $(TOLD)
 
 .PHONY: race
 race: need-go need-root need-test need-race ## the packages' tests under the race detector
@@ -43,7 +46,7 @@ race: need-go need-root need-test need-race ## the packages' tests under the rac
 
 .PHONY: soak
 soak: need-root need-test build peers ## the long forms: every kill point, more rounds (root)
-	VNET_SOAK=1 $(GO) test -count=1 -timeout 60m -v ./integration/... | grep -v '^=== '
+	VNET_SOAK=1 $(GO) test -count=1 -v -timeout 80m $(TESTFLAGS) ./integration/... | $(TOLD)
 
 .PHONY: bench
 bench: need-root need-net build peers ## against the reference plugins, pair by pair (root); JSON=FILE for programs

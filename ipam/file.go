@@ -17,8 +17,8 @@ const suffix = ".db"
 // Why a file was not used. errUnwritten covers all of them.
 var (
 	errUnwritten = errors.New("the lease store has no leases of this boot")
-	errOtherBoot = fmt.Errorf("%w: it is of another boot", errUnwritten)
-	errMissing   = fmt.Errorf("%w: it does not exist", errUnwritten)
+	errOtherBoot = unwritten{errors.New("the lease store is of another boot")}
+	errMissing   = unwritten{errors.New("the lease store does not exist")}
 )
 
 // unwritten is damage that a method may answer without the file.
