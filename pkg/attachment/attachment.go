@@ -23,7 +23,8 @@ import (
 // Record is what a lease carries of its attachment.
 type Record struct {
 	HostVeth string       `json:"hostVeth"`
-	Sandbox  string       `json:"sandbox"` // path of the pod's network namespace
+	Sandbox  string       `json:"sandbox"`       // path of the pod's network namespace
+	Pod      string       `json:"pod,omitempty"` // namespace/name in Kubernetes, where the runtime tells
 	PodMAC   string       `json:"podMAC"`
 	Uplink   string       `json:"uplink,omitempty"` // where the node answers for the addresses; "": nowhere
 	Routes   []link.Route `json:"routes,omitempty"` // extra routes of the pod
