@@ -18,7 +18,7 @@ func (t *txn) acquire(r Request) (Lease, bool, error) {
 		return Lease{}, false, err
 	}
 	if found {
-		return t.renew(l, r)
+		return l, false, nil
 	}
 	fixed, err := r.fixed()
 	if err != nil {
@@ -43,15 +43,6 @@ func (t *txn) acquire(r Request) (Lease, bool, error) {
 		l.Addresses = append(l.Addresses, netip.PrefixFrom(a, p.Subnet.Bits()))
 	}
 	return l, true, t.putLease(l)
-}
-
-// renew gives a lease that exists the request's attachment.
-func (t *txn) renew(l Lease, r Request) (Lease, bool, error) {
-	if string(l.Attachment) == string(r.Attachment) {
-		return l, false, nil
-	}
-	l.Attachment = r.Attachment
-	return l, false, t.putLease(l)
 }
 
 // fixed returns the requested address of each pool, the zero Addr for any.

@@ -53,8 +53,7 @@ type Options struct {
 	BootID       func() (string, error) // nil: /proc/sys/kernel/random/boot_id
 
 	// Rebuild returns what the kernel still shows of this network's leases. It
-	// is called under the lock when the file is missing or damaged, and must
-	// not use the store. nil: a damaged store is an error, ErrDamaged.
+	// is called when the file is missing or damaged, and must not use the store. nil: a damaged store is an error, ErrDamaged.
 	Rebuild func() ([]Lease, error)
 }
 
@@ -81,8 +80,8 @@ func New(o Options) *Store {
 }
 
 // Acquire leases one address from each pool. The same key gets the same lease
-// again, with the request's attachment, even if the pools changed since;
-// created tells the two apart. Errors match ErrNoFree, ErrTaken, ErrOutside,
+// again, as it is recorded, even if the pools changed since; created tells the
+// two apart. Errors match ErrNoFree, ErrTaken, ErrOutside,
 // ErrLocked or ErrDamaged, or are the file system's.
 func (s *Store) Acquire(r Request) (l Lease, created bool, err error) {
 	if err := r.check(); err != nil {

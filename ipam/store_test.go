@@ -34,11 +34,11 @@ func TestAcquireTwiceIsTheSameLease(t *testing.T) {
 	if err != nil || created {
 		t.Fatalf("second Acquire: created %v, %v", created, err)
 	}
-	if !slices.Equal(first.Addresses, again.Addresses) || string(again.Attachment) != `{"a":2}` || !again.Since.Equal(first.Since) {
+	if !slices.Equal(first.Addresses, again.Addresses) || string(again.Attachment) != `{"a":1}` || !again.Since.Equal(first.Since) {
 		t.Errorf("second lease %v, first %v", again, first)
 	}
 	got, found, err := s.Get(key(1))
-	if err != nil || !found || string(got.Attachment) != `{"a":2}` || got.Key != key(1) {
+	if err != nil || !found || string(got.Attachment) != `{"a":1}` || got.Key != key(1) {
 		t.Errorf("Get: %v %v %v", got, found, err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // The addresses of every fabric. Node N has the N-th address of both subnets.
@@ -189,7 +190,7 @@ func (ns *NS) configure(iface string, gateways []netip.Addr, addrs ...netip.Pref
 		return err
 	}
 	for _, a := range addrs {
-		if err := ns.NL.AddrAdd(l, &netlink.Addr{IPNet: ipNet(a)}); err != nil {
+		if err := ns.NL.AddrAdd(l, &netlink.Addr{IPNet: ipNet(a), Flags: unix.IFA_F_NODAD}); err != nil {
 			return fmt.Errorf("add %s to %s: %w", a, iface, err)
 		}
 	}

@@ -14,6 +14,8 @@ import (
 	"net"
 	"net/netip"
 
+	"github.com/containernetworking/cni/pkg/types"
+
 	"github.com/vnet-cni/vnet-cni/ipam"
 	"github.com/vnet-cni/vnet-cni/pkg/cnierr"
 	"github.com/vnet-cni/vnet-cni/pkg/firewall"
@@ -33,6 +35,7 @@ type Record struct {
 	Except     []netip.Prefix `json:"except,omitempty"`
 
 	Delegate *Delegate `json:"delegate,omitempty"` // nil: the address is from our own store
+	DNS      types.DNS `json:"dns,omitzero"`       // what a foreign IPAM plugin answered
 }
 
 // Encode returns the record as a lease keeps it.
@@ -99,29 +102,44 @@ func (n *Node) Remove(network string, r Record, addrs []netip.Addr) error {
 	if err := n.Host.DeleteVeth(r.HostVeth); err != nil {
 		return cnierr.Wrap(cnierr.Kernel, err)
 	}
-	if err := n.removeProxy(r.Uplink, addrs); err != nil {
-		return cnierr.Wrap(cnierr.Kernel, err)
-	}
 	for _, a := range addrs {
-		if err := n.Firewall.ForgetFlows(a); err != nil {
-			return cnierr.Wrap(cnierr.Firewall, err)
-		}
-		if err := n.Firewall.RemovePod(network, a); err != nil {
-			return cnierr.Wrap(cnierr.Firewall, err)
+		if err := n.Forget(network, r.Uplink, a); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func (n *Node) removeProxy(uplink string, addrs []netip.Addr) error {
+// Forget takes an address whose link is gone off the uplink and out of the packet
+// filter, unless the node routes it to another link: then it is another pod's,
+// and this attachment got no further than to lease it.
+func (n *Node) Forget(network, uplink string, a netip.Addr) error {
+	use, err := n.Host.AddressUse(a)
+	if err != nil {
+		return cnierr.Wrap(cnierr.Kernel, err)
+	}
+	if use.Local || use.Routed {
+		return nil
+	}
+	if err := n.RemoveProxy(uplink, []netip.Addr{a}); err != nil {
+		return err
+	}
+	if err := n.Firewall.ForgetFlows(a); err != nil {
+		return cnierr.Wrap(cnierr.Firewall, err)
+	}
+	return cnierr.Wrap(cnierr.Firewall, n.Firewall.RemovePod(network, a))
+}
+
+// RemoveProxy ends the node's answers for the addresses on the uplink; "" is none.
+func (n *Node) RemoveProxy(uplink string, addrs []netip.Addr) error {
 	if uplink == "" {
 		return nil
 	}
 	l, found, err := n.Host.Link(uplink)
-	if err != nil || !found { // the kernel dropped the entries with the link
-		return err
+	if err == nil && found { // else the kernel dropped the entries with the link
+		err = n.Host.RemoveProxy(l.Index, addrs)
 	}
-	return n.Host.RemoveProxy(l.Index, addrs)
+	return cnierr.Wrap(cnierr.Kernel, err)
 }
 
 // Rebuild returns the leases that the kernel still shows of a network whose
@@ -151,10 +169,11 @@ func Rebuild(network string) ([]ipam.Lease, error) {
 }
 
 func rebuilt(a link.Attachment) (ipam.Lease, error) {
-	record, err := Record{
-		HostVeth: a.HostName, Uplink: a.Uplink,
-		PodMAC: link.PodMAC(a.Network, a.ContainerID, a.IfName).String(),
-	}.Encode()
+	mac := a.PodMAC
+	if mac == nil {
+		mac = link.PodMAC(a.Network, a.ContainerID, a.IfName)
+	}
+	record, err := Record{HostVeth: a.HostName, Uplink: a.Uplink, PodMAC: mac.String()}.Encode()
 	if err != nil {
 		return ipam.Lease{}, err
 	}
@@ -196,14 +215,11 @@ func (n *Node) Problems(network string, l ipam.Lease, r Record) ([]string, error
 		return nil, cnierr.Wrap(cnierr.Kernel, err)
 	}
 	rules := r.Rules(network, "", Addrs(l))
-	for _, a := range Addrs(l) {
-		more, err := n.Firewall.Problems(rules, a)
-		if err != nil {
-			return nil, cnierr.Wrap(cnierr.Firewall, err)
-		}
-		problems = append(problems, more...)
+	more, err := n.Firewall.Problems(rules, Addrs(l))
+	if err != nil {
+		return nil, cnierr.Wrap(cnierr.Firewall, err)
 	}
-	return problems, nil
+	return append(problems, more...), nil
 }
 
 // Rules is what the firewall has to hold for the attachment's network.

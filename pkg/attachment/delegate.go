@@ -16,6 +16,7 @@ import (
 type Delegate struct {
 	Type   string          `json:"type"`
 	Config json.RawMessage `json:"config"`
+	Args   string          `json:"args,omitempty"` // CNI_ARGS of the ADD
 }
 
 // Return calls the plugin's DEL for the attachment. path is CNI_PATH, where the
@@ -26,7 +27,7 @@ func (d Delegate) Return(k ipam.Key, sandbox, path string) error {
 		return cnierr.Errorf(cnierr.Delegate, "find IPAM plugin %s in CNI_PATH %q: %w", d.Type, path, err)
 	}
 	args := &invoke.Args{
-		Command: "DEL", ContainerID: k.ContainerID, NetNS: sandbox, IfName: k.IfName, Path: path,
+		Command: "DEL", ContainerID: k.ContainerID, NetNS: sandbox, IfName: k.IfName, Path: path, PluginArgsStr: d.Args,
 	}
 	if err := invoke.ExecPluginWithoutResult(context.Background(), plugin, d.Config, args, nil); err != nil {
 		return cnierr.Wrap(cnierr.Delegate, fmt.Errorf("DEL of IPAM plugin %s for container %s, interface %s: %w", d.Type, k.ContainerID, k.IfName, err))

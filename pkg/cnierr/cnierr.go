@@ -1,8 +1,8 @@
 // Package cnierr gives errors the codes that the CNI specification asks of a
 // plugin, so that a runtime can tell what failed without reading English.
 //
-// It knows the codes and how an error turns into the object that a plugin
-// prints. It must not know any verb, file or kernel interface.
+// It knows the codes, the lease store's errors, and how an error turns into the
+// object that a plugin prints. It must not know any verb or kernel interface.
 package cnierr
 
 import (

@@ -82,11 +82,37 @@ func (h *Host) ConfigureHost(e HostEnd) error {
 	}
 	requests = append(requests, upMessage(e.Name, l.Index, alias))
 	for _, a := range e.Addrs {
-		requests = append(requests,
-			neighbourMessage(a, e.PodMAC, l.Index),
-			routeMessage(hostRoute(a), l.Index, unix.NLM_F_REPLACE))
+		requests = append(requests, neighbourMessage(a, e.PodMAC, l.Index))
 	}
-	return h.conn.Do(requests...)
+	if err := h.conn.Do(requests...); err != nil {
+		return err
+	}
+	for _, a := range e.Addrs {
+		if err := h.routeTo(a, l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ErrAddressUsed says that the node routes an address to somebody else.
+var ErrAddressUsed = errors.New("address is in use on this node")
+
+// routeTo adds the node's route to a pod. One that is there already may be of an
+// earlier ADD; somebody else's is never taken over.
+func (h *Host) routeTo(a netip.Addr, own Link) error {
+	err := h.conn.Do(routeMessage(hostRoute(a), own.Index, unix.NLM_F_EXCL))
+	if !errors.Is(err, unix.EEXIST) {
+		return err
+	}
+	use, err := h.AddressUse(a)
+	if err != nil {
+		return err
+	}
+	if use.By(own) {
+		return fmt.Errorf("%w: %s, by another link than %s", ErrAddressUsed, a, own.Name)
+	}
+	return nil
 }
 
 // hostRoute is the node's route to one pod.
@@ -111,8 +137,8 @@ type PodEnd struct {
 
 // ConfigurePod brings the pod's end up with its addresses, the permanent
 // neighbour for the gateway and the routes through it. A pod whose default route
-// is another interface's keeps that one: ours comes after it, with the
-// interface's index as its metric.
+// is another interface's keeps that one: ours, and whatever else has no
+// metric of its own, comes after it with the interface's index as its metric.
 func (s *Sandbox) ConfigurePod(e PodEnd) error {
 	l, found, err := s.conn.linkByName(e.Name)
 	if err != nil {
@@ -137,8 +163,8 @@ func (s *Sandbox) ConfigurePod(e PodEnd) error {
 	return err
 }
 
-// podRequests makes the pod's end whole. metric is for the routes that every
-// attachment has; 0 is the kernel's default.
+// podRequests makes the pod's end whole. metric is for the routes without one; 0
+// is the kernel's default.
 func podRequests(e PodEnd, index, metric int) []nlsock.Request {
 	var requests []nlsock.Request
 	if hasIPv6(e.Addrs) {
@@ -172,7 +198,7 @@ func routeRequests(e PodEnd, index, metric int) []nlsock.Request {
 		}
 	}
 	for _, r := range routes {
-		if metric > 0 && (r.Dst.Bits() == 0 || !r.Via.IsValid()) {
+		if metric > 0 && r.Priority == 0 {
 			r.Priority = metric
 			if r.Dst.Addr().Is6() {
 				r.Priority += defaultMetricIPv6

@@ -129,7 +129,7 @@ func (s *Sandbox) podProblems(host Link, e Expectation) ([]string, error) {
 		return []string{fmt.Sprintf("link %s is gone from the pod", e.PodName)}, nil
 	}
 	found := linkProblems(pod, e.PodMAC, "the pod")
-	if host.Index != 0 && (pod.Kind != "veth" || pod.Peer != host.Index) {
+	if host.Index != 0 && !pair(host, pod) {
 		found = append(found, fmt.Sprintf("link %s of the pod is not the other end of %s", e.PodName, e.HostName))
 	}
 	for _, part := range []func(Link, Expectation) ([]string, error){
@@ -278,7 +278,8 @@ type Attachment struct {
 	Network, ContainerID, IfName string
 	HostName                     string
 	Addrs                        []netip.Addr
-	Uplink                       string // where the node answers for the addresses; "": nowhere
+	PodMAC                       net.HardwareAddr // of the permanent neighbour; nil: there is none
+	Uplink                       string           // where the node answers for the addresses; "": nowhere
 }
 
 // Attachments reads every pod of every network on this node from the host
@@ -309,9 +310,22 @@ func (h *Host) Attachments() ([]Attachment, error) {
 			}
 		}
 		a.Uplink = proxyUplink(a.Addrs, proxies, links)
+		if a.PodMAC, err = h.conn.podMAC(a.Addrs, l.Index); err != nil {
+			return nil, err
+		}
 		list = append(list, a)
 	}
 	return list, nil
+}
+
+func (c *conn) podMAC(addrs []netip.Addr, index int) (net.HardwareAddr, error) {
+	for _, a := range addrs {
+		n, ok, err := c.neighbour(a, index, 0)
+		if err != nil || ok {
+			return n.mac, err
+		}
+	}
+	return nil, nil
 }
 
 func proxyUplink(addrs []netip.Addr, proxies []neighbour, links []Link) string {
@@ -371,7 +385,13 @@ func (s *Sandbox) PeerIn(host Link, podName string) (Link, bool, error) {
 	if err != nil || !ok {
 		return Link{}, false, err
 	}
-	return l, l.Kind == "veth" && l.Peer == host.Index, nil
+	return l, pair(host, l), nil
+}
+
+// pair tells whether two links, each in its own namespace, can be one veth pair:
+// each names the other's index.
+func pair(host, pod Link) bool {
+	return pod.Kind == "veth" && pod.Peer == host.Index && host.Peer == pod.Index
 }
 
 // Link returns the named link of the pod, or false.

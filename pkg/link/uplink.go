@@ -87,13 +87,19 @@ func (c *conn) uplink(name string, index int) (Link, error) {
 }
 
 // defaultProbes returns an address in documentation space for each family, which
-// nothing but a default route leads to (RFC 5737, RFC 3849).
+// nothing but a default route leads to (RFC 5737, RFC 3849). Without subnets,
+// which only a foreign IPAM plugin knows, it returns both.
 func defaultProbes(subnets []netip.Prefix) []netip.Addr {
+	ipv4 := netip.AddrFrom4([4]byte{192, 0, 2, 1})
+	ipv6 := netip.AddrFrom16([16]byte{0: 0x20, 1: 0x01, 2: 0x0d, 3: 0xb8, 15: 1})
+	if len(subnets) == 0 {
+		return []netip.Addr{ipv4, ipv6}
+	}
 	var probes []netip.Addr
 	for _, s := range subnets {
-		probe := netip.AddrFrom4([4]byte{192, 0, 2, 1})
+		probe := ipv4
 		if s.Addr().Is6() {
-			probe = netip.AddrFrom16([16]byte{0: 0x20, 1: 0x01, 2: 0x0d, 3: 0xb8, 15: 1})
+			probe = ipv6
 		}
 		if !slices.Contains(probes, probe) {
 			probes = append(probes, probe)
@@ -247,18 +253,43 @@ func (u Uplink) Addrs() []netip.Addr {
 
 // Use is what the node's tables say of an address.
 type Use struct {
-	Local bool // an interface of the node has it
-	Index int  // the link that a host route for exactly this address goes through; 0: there is none
+	Local  bool // an interface of the node has it
+	Routed bool // there is a route for exactly this address
+	Index  int  // the link that the route goes through; 0: it goes nowhere
+}
+
+// By tells whether somebody else than own, which may be no link at all, uses the
+// address.
+func (u Use) By(own Link) bool {
+	return u.Local || u.Routed && (u.Index == 0 || u.Index != own.Index)
 }
 
 // AddressUse tells whether an address is in use on the node.
 func (h *Host) AddressUse(a netip.Addr) (Use, error) {
 	hop, found, err := h.conn.route(a)
-	if err != nil || !found || hop.dst.Bits() != a.BitLen() {
+	if err != nil {
 		return Use{}, err
 	}
-	if hop.kind == unix.RTN_LOCAL {
-		return Use{Local: true, Index: hop.index}, nil
+	if !found {
+		return h.conn.refusal(a)
 	}
-	return Use{Index: hop.index}, nil
+	if hop.dst.Bits() != a.BitLen() {
+		return Use{}, nil
+	}
+	return Use{Local: hop.kind == unix.RTN_LOCAL, Routed: true, Index: hop.index}, nil
+}
+
+// refusal looks for a route that refuses exactly this address (blackhole,
+// prohibit, unreachable): the look-up does not tell it from a refusing default.
+func (c *conn) refusal(a netip.Addr) (Use, error) {
+	routes, err := c.routes(0)
+	if err != nil {
+		return Use{}, err
+	}
+	for _, hop := range routes {
+		if hop.dst.IsSingleIP() && hop.dst.Addr() == a {
+			return Use{Routed: true, Index: hop.index}, nil
+		}
+	}
+	return Use{}, nil
 }

@@ -38,7 +38,7 @@ func TestFindUplink(t *testing.T) {
 		{"an unreachable default", "ip route add unreachable default; ip -6 route add unreachable default", "", both, "", nil},
 		{"a blackhole default, and an address", "ip route add blackhole default; ip addr add 10.241.7.7/16 dev up1", "", subnets4, "up1", nil},
 		{"nothing", "true", "", both, "", nil},
-		{"no subnets", "ip route add default via 10.1.0.1", "up1", nil, "up1", nil},
+		{"no subnets", "ip route add default via 10.1.0.1", "up1", nil, "up1", addrList("10.1.0.1")},
 		{"named", "ip route add default via 10.1.0.1", "up1", both, "up1", addrList("10.1.0.1")},
 		{"named and missing", "ip route add default via 10.1.0.1", "up9", both, "", nil},
 	}
@@ -91,17 +91,19 @@ func TestAddressUse(t *testing.T) {
 	rows := []struct {
 		addr  string
 		local bool
-		index bool
+		used  bool // by anybody
+		byUp  bool // by up0 alone
 	}{
-		{"10.241.0.4", true, true}, {"127.0.0.1", true, true}, {"fd00:241::4", true, true}, {"::1", true, true},
-		{"10.241.4.7", false, true}, {"fd00:241::7", false, true},
-		{"10.241.4.8", false, false}, {"fd00:241::8", false, false}, // the subnet's route
-		{"192.0.2.7", false, false}, {"2001:db8::7", false, false}, // the default route, none
-		{"10.241.4.9", false, false}, {"fd00:241::9", false, false}, {"10.99.0.1", false, false}, {"10.98.0.1", false, false},
+		{"10.241.0.4", true, true, false}, {"127.0.0.1", true, true, false}, {"fd00:241::4", true, true, false}, {"::1", true, true, false},
+		{"10.241.4.7", false, true, true}, {"fd00:241::7", false, true, true},
+		{"10.241.4.8", false, false, false}, {"fd00:241::8", false, false, false}, // the subnet's route
+		{"192.0.2.7", false, false, false}, {"2001:db8::7", false, false, false}, // the default route, none
+		{"10.241.4.9", false, true, false}, {"fd00:241::9", false, true, false}, // routes that refuse just these
+		{"10.99.0.1", false, false, false}, {"10.98.0.1", false, false, false}, // and a whole net
 	}
 	for _, row := range rows {
 		use, err := h.AddressUse(netip.MustParseAddr(row.addr))
-		if err != nil || use.Local != row.local || (use.Index != 0) != row.index || !row.local && row.index && use.Index != up.Index {
+		if err != nil || use.Local != row.local || use.By(Link{}) != row.used || use.By(up) != (row.used && !row.byUp) {
 			t.Errorf("%s: %+v, %v", row.addr, use, err)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"syscall"
 
 	"github.com/vishvananda/netlink/nl"
@@ -48,6 +49,11 @@ const (
 	// dumpAttempts bounds how often a listing is begun anew because the table
 	// changed under it.
 	dumpAttempts = 100
+
+	// atOnce is how many requests go into one system call: the
+	// acknowledgements of some 280 would overflow a receive buffer of the
+	// default size (net.core.rmem_default).
+	atOnce = 64
 )
 
 // Dial opens a socket of the protocol (NETLINK_ROUTE, …) in the calling thread's
@@ -74,14 +80,21 @@ func Dial(protocol int) (*Conn, error) {
 // Close releases the socket.
 func (c *Conn) Close() { unix.Close(c.fd) }
 
-// Do sends the requests in one system call, waits for every acknowledgement and
-// returns the first failure. The kernel works through them in order
+// Do sends the requests in as few system calls as possible, waits for every
+// acknowledgement and returns the first failure. The kernel works through them in order
 // (netlink_rcv_skb) and goes on after one that failed: a rollback must not rely
 // on where it stopped.
 func (c *Conn) Do(requests ...Request) error {
-	if len(requests) == 0 {
-		return nil
+	var failed error
+	for part := range slices.Chunk(requests, atOnce) {
+		if err := c.doPart(part); failed == nil {
+			failed = err
+		}
 	}
+	return failed
+}
+
+func (c *Conn) doPart(requests []Request) error {
 	first := c.seq + 1
 	var out []byte
 	for _, r := range requests {

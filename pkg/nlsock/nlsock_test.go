@@ -58,7 +58,7 @@ func link(name string) Request {
 // from being done.
 func TestDoManyAtOnce(t *testing.T) {
 	c := inNamespace(t, unix.NETLINK_ROUTE)
-	const count = 40
+	const count = 400
 	var requests []Request
 	for i := range count {
 		requests = append(requests, bridge(fmt.Sprintf("br%d", i)))

@@ -7,9 +7,12 @@ import (
 	"slices"
 
 	"github.com/containernetworking/cni/pkg/types"
+	"golang.org/x/sys/unix"
 
+	"github.com/vnet-cni/vnet-cni/ipam"
 	"github.com/vnet-cni/vnet-cni/pkg/attachment"
 	"github.com/vnet-cni/vnet-cni/pkg/cnierr"
+	"github.com/vnet-cni/vnet-cni/pkg/firewall"
 	"github.com/vnet-cni/vnet-cni/pkg/link"
 	"github.com/vnet-cni/vnet-cni/pkg/netconf"
 )
@@ -64,7 +67,7 @@ func (a *addition) findUplink() error {
 	}
 	a.record = attachment.Record{
 		HostVeth: a.hostVeth(), Sandbox: a.netns, PodMAC: a.podMAC().String(),
-		Routes: extraRoutes(a.conf.IPAM.Routes),
+		Routes: extraRoutes(a.conf.IPAM.Routes), Pod: a.podName(),
 	}
 	if flat {
 		a.record.Uplink = up.Name
@@ -73,6 +76,14 @@ func (a *addition) findUplink() error {
 		a.record.Masquerade, a.record.Except = true, a.exceptions()
 	}
 	return nil
+}
+
+// podName is what Kubernetes calls the pod; "" where the runtime does not tell.
+func (a *addition) podName() string {
+	if a.args.PodName == "" {
+		return ""
+	}
+	return a.args.PodNamespace + "/" + a.args.PodName
 }
 
 // exceptions are the destinations that are never masqueraded to: the configured
@@ -112,33 +123,65 @@ func extraRoutes(routes []*types.Route) []link.Route {
 // come from them.
 func (a *addition) filter() error {
 	rules := a.record.Rules(a.conf.Name, a.conf.StateDir, a.addrs)
-	rules.Pods = a.livingPods
+	rules.Pods = func() ([]netip.Addr, error) { return leased(a.conf.StateDir, a.conf.Name) }
+	rules.NodePods = func() ([]netip.Addr, error) { return leasedOnNode(a.conf.StateDir) }
 	for _, addr := range a.addrs {
 		// Before Ensure: it fills new sets from the leases, ours among them.
 		a.onFailure(fmt.Sprintf("take %s out of the packet filter", addr), func() error {
-			return a.node.Firewall.RemovePod(a.conf.Name, addr)
+			return a.node.Forget(a.conf.Name, "", addr)
 		})
 	}
+	err := a.admit(rules)
+	if errors.Is(err, unix.ENOENT) {
+		err = a.admit(rules) // somebody destroyed the sets between two requests
+	}
+	if errors.Is(err, firewall.ErrLocked) {
+		return cnierr.Wrap(cnierr.TryAgain, err)
+	}
+	return cnierr.Wrap(cnierr.Firewall, err)
+}
+
+func (a *addition) admit(rules firewall.Network) error {
 	if err := a.node.Firewall.Ensure(rules); err != nil {
-		return cnierr.Wrap(cnierr.Firewall, err)
+		return err
 	}
 	for _, addr := range a.addrs {
 		if err := a.node.Firewall.AddPod(rules, addr); err != nil {
-			return cnierr.Wrap(cnierr.Firewall, err)
+			return err
 		}
 	}
 	return nil
 }
 
-// livingPods is for rules that have to be made anew while pods are running.
-func (a *addition) livingPods() ([]netip.Addr, error) {
-	leases, err := a.store().Leases()
+// leased returns the addresses of a network's pods, for rules that have to be
+// made anew while they are running.
+func leased(stateDir, network string) ([]netip.Addr, error) {
+	leases, err := attachment.Store(stateDir, network).Leases()
 	if err != nil {
 		return nil, err
 	}
 	var list []netip.Addr
 	for _, l := range leases {
-		list = append(list, attachment.Addrs(l)...)
+		if len(l.Attachment) > 0 { // not of vnet-ipam under another main plugin
+			list = append(list, attachment.Addrs(l)...)
+		}
+	}
+	return list, nil
+}
+
+// leasedOnNode returns those of every network: the guard is one for all.
+func leasedOnNode(stateDir string) ([]netip.Addr, error) {
+	networks, err := ipam.Networks(stateDir)
+	if err != nil {
+		return nil, err
+	}
+	var list []netip.Addr
+	for _, n := range networks {
+		addrs, err := leased(stateDir, n)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, addrs...)
 	}
 	return list, nil
 }
@@ -168,6 +211,9 @@ func (a *addition) reconnect(v link.Veth, taken error) error {
 	}
 	if !exists {
 		return cnierr.Errorf(cnierr.InterfaceTaken, "CNI_IFNAME %q: %w", a.key.IfName, taken)
+	}
+	if alias := link.Alias(a.conf.Name, a.key.ContainerID, a.key.IfName); host.Alias != "" && host.Alias != alias {
+		return cnierr.Errorf(cnierr.InterfaceTaken, "link %s of the node is of %s, not of %s", host.Name, host.Alias, alias)
 	}
 	peer, ours, err := a.sandbox.PeerIn(host, v.PodName)
 	if err != nil {
@@ -204,6 +250,9 @@ func (a *addition) configureHost() error {
 		Name: a.hostVeth(), Alias: link.Alias(a.conf.Name, a.key.ContainerID, a.key.IfName),
 		PodMAC: a.podMAC(), Addrs: a.addrs, IPv6: rules.IPv6,
 	})
+	if errors.Is(err, link.ErrAddressUsed) {
+		return cnierr.Wrap(cnierr.AddressTaken, err)
+	}
 	if err != nil {
 		return cnierr.Wrap(cnierr.Kernel, err)
 	}

@@ -20,11 +20,12 @@ type call struct {
 	conf  *netconf.Conf
 	args  netconf.Args
 	stdin []byte
+	raw   string // CNI_ARGS as it came
 }
 
 // readStrict reads a call whose configuration has to be right.
 func readStrict(cmd *skel.CmdArgs) (*call, error) {
-	c := &call{key: ipam.Key{ContainerID: cmd.ContainerID, IfName: cmd.IfName}, netns: cmd.Netns, path: cmd.Path, stdin: cmd.StdinData}
+	c := &call{key: ipam.Key{ContainerID: cmd.ContainerID, IfName: cmd.IfName}, netns: cmd.Netns, path: cmd.Path, stdin: cmd.StdinData, raw: cmd.Args}
 	var err error
 	if c.conf, err = netconf.ParseStrict(netconf.VNet, cmd.StdinData); err != nil {
 		return nil, err
@@ -41,7 +42,7 @@ func readStrict(cmd *skel.CmdArgs) (*call, error) {
 // readLenient reads a call that has to work although the configuration was
 // edited or the arguments mean nothing any more.
 func readLenient(cmd *skel.CmdArgs) (*call, error) {
-	c := &call{key: ipam.Key{ContainerID: cmd.ContainerID, IfName: cmd.IfName}, netns: cmd.Netns, path: cmd.Path, stdin: cmd.StdinData}
+	c := &call{key: ipam.Key{ContainerID: cmd.ContainerID, IfName: cmd.IfName}, netns: cmd.Netns, path: cmd.Path, stdin: cmd.StdinData, raw: cmd.Args}
 	var err error
 	if c.conf, err = netconf.ParseLenient(netconf.VNet, cmd.StdinData); err != nil {
 		return nil, err
@@ -61,6 +62,11 @@ func (c *call) podMAC() net.HardwareAddr {
 		return mac
 	}
 	return link.PodMAC(c.conf.Name, c.key.ContainerID, c.key.IfName)
+}
+
+// delegate is the foreign IPAM plugin of the configuration.
+func (c *call) delegate() *attachment.Delegate {
+	return &attachment.Delegate{Type: c.conf.IPAM.Type, Config: c.stdin, Args: c.raw}
 }
 
 // subnets are those of the configured pools; none with a foreign IPAM plugin.

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
+	"github.com/containernetworking/cni/pkg/invoke"
 	"github.com/containernetworking/cni/pkg/skel"
 
 	"github.com/vnet-cni/vnet-cni/ipam"
@@ -53,6 +55,10 @@ func check(cmd *skel.CmdArgs) error {
 	}
 	if problems = append(problems, more...); len(problems) > 0 {
 		return cnierr.Errorf(cnierr.Check, "%s", strings.Join(problems, "; "))
+	}
+	if c.conf.IPAM.Delegated() {
+		err := invoke.DelegateCheck(context.Background(), c.conf.IPAM.Type, c.stdin, nil)
+		return cnierr.Wrap(cnierr.Delegate, err)
 	}
 	return nil
 }

@@ -37,15 +37,14 @@ func del(cmd *skel.CmdArgs) error {
 // name, and the addresses by its routes.
 func (c *call) detach(node *attachment.Node, store *ipam.Store, lease ipam.Lease) error {
 	record, known, err := attachment.Of(lease)
-	if err != nil {
-		return cnierr.Wrap(cnierr.Store, err)
-	}
 	addrs := attachment.Addrs(lease)
-	if !known {
+	if err != nil || !known { // an unreadable record must not keep the pod for ever
 		record = attachment.Record{HostVeth: c.hostVeth(), Uplink: c.uplinkName(node)}
-		if addrs, err = node.Host.HostAddrs(record.HostVeth); err != nil {
+		routed, err := node.Host.HostAddrs(record.HostVeth)
+		if err != nil {
 			return cnierr.Wrap(cnierr.Kernel, err)
 		}
+		addrs = append(addrs, routed...)
 	}
 	if err := node.Remove(c.conf.Name, record, addrs); err != nil {
 		return err
@@ -78,8 +77,7 @@ func (c *call) returnForeign(d *attachment.Delegate) error {
 		errs = append(errs, d.Return(c.key, c.netns, c.path))
 	}
 	if c.conf.IPAM.Delegated() && (d == nil || d.Type != c.conf.IPAM.Type) {
-		configured := attachment.Delegate{Type: c.conf.IPAM.Type, Config: c.stdin}
-		errs = append(errs, configured.Return(c.key, c.netns, c.path))
+		errs = append(errs, c.delegate().Return(c.key, c.netns, c.path))
 	}
 	return errors.Join(errs...)
 }

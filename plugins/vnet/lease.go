@@ -1,16 +1,22 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
+	"time"
 
 	"github.com/containernetworking/cni/pkg/invoke"
+	"github.com/containernetworking/cni/pkg/types"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 
 	"github.com/vnet-cni/vnet-cni/ipam"
 	"github.com/vnet-cni/vnet-cni/pkg/attachment"
 	"github.com/vnet-cni/vnet-cni/pkg/cnierr"
+	"github.com/vnet-cni/vnet-cni/pkg/link"
 )
 
 // lease gets the addresses: from our store in this process, or from the foreign
@@ -43,44 +49,77 @@ func (a *addition) leaseOwn() error {
 			return cnierr.OfStore(err)
 		}
 		a.addrs = attachment.Addrs(l)
-		if !created {
-			a.known = true
-			return nil
-		}
 		occupied, err := a.occupied(l)
-		if err == nil && !occupied.IsValid() {
+		switch {
+		case err == nil && !occupied.IsValid() && created:
 			a.undo.pushRecord("release the lease", a.release)
 			return nil
+		case err == nil && !occupied.IsValid():
+			a.known = true
+			return a.renew(l)
+		case err != nil && !created:
+			return err // a living pod keeps its lease
 		}
 		if err := a.yield(occupied, err); err != nil {
 			return err
 		}
-		if len(request.Fixed) > 0 {
+		if slices.Contains(request.Fixed, occupied) {
 			return cnierr.Errorf(cnierr.AddressTaken, "requested address %s is in use on this node, by nobody that network %s knows", occupied, a.conf.Name)
 		}
 	}
 	return cnierr.Errorf(cnierr.TryAgain, "network %s: %d addresses in a row are in use on this node without a lease", a.conf.Name, occupiedAttempts)
 }
 
-// occupied returns an address of a new lease that the node has or routes to a
-// single host already. A store that was lost cannot know of it.
+// renew gives a lease that was there before this ADD today's record. What only
+// the old one speaks of is removed first: nobody would find it any more.
+func (a *addition) renew(l ipam.Lease) error {
+	record, err := a.record.Encode()
+	if err != nil {
+		return cnierr.Wrap(cnierr.Store, err)
+	}
+	if bytes.Equal(record, l.Attachment) {
+		return nil
+	}
+	if old, ours, err := attachment.Of(l); err == nil && ours {
+		if err := a.withdraw(old); err != nil {
+			return err
+		}
+	}
+	l.Attachment = record
+	return cnierr.OfStore(a.store().Record(l))
+}
+
+func (a *addition) withdraw(old attachment.Record) error {
+	if old.Uplink != a.record.Uplink {
+		if err := a.node.RemoveProxy(old.Uplink, a.addrs); err != nil {
+			return err
+		}
+	}
+	if !old.Masquerade || a.record.Masquerade {
+		return nil
+	}
+	for _, addr := range a.addrs { // filter puts it back into the set of all pods
+		if err := a.node.Firewall.RemovePod(a.conf.Name, addr); err != nil {
+			return cnierr.Wrap(cnierr.Firewall, err)
+		}
+	}
+	return nil
+}
+
+// occupied returns an address of a lease that the node has, or routes to another
+// link than ours, already. A store that was lost cannot know of it, nor can one
+// of two networks with the same subnet know of the other's.
 func (a *addition) occupied(l ipam.Lease) (netip.Addr, error) {
+	var own link.Link
 	for _, addr := range attachment.Addrs(l) {
 		use, err := a.node.Host.AddressUse(addr)
+		if err == nil && use.Routed && own.Index == 0 {
+			own, _, err = a.node.Host.Link(a.hostVeth())
+		}
 		if err != nil {
 			return addr, cnierr.Wrap(cnierr.Kernel, err)
 		}
-		if use.Local {
-			return addr, nil
-		}
-		if use.Index == 0 {
-			continue
-		}
-		own, _, err := a.node.Host.Link(a.hostVeth())
-		if err != nil {
-			return addr, cnierr.Wrap(cnierr.Kernel, err)
-		}
-		if own.Index != use.Index {
+		if use.By(own) {
 			return addr, nil
 		}
 	}
@@ -104,28 +143,49 @@ func (a *addition) release() error {
 }
 
 func (a *addition) leaseForeign() error {
-	a.record.Delegate = &attachment.Delegate{Type: a.conf.IPAM.Type, Config: a.stdin}
+	a.record.Delegate = a.delegate()
 	known, found, err := a.store().Get(a.key)
 	if err != nil {
 		return cnierr.OfStore(err)
 	}
 	if found {
-		a.known, a.addrs = true, attachment.Addrs(known)
-		return nil
+		return a.adoptKnown(known)
 	}
+	// Before the call: a plugin that fails may have leased something (CNI spec,
+	// "Delegated plugin execution procedure").
+	a.undo.push("give the address back to "+a.conf.IPAM.Type, func() error {
+		return a.delegate().Return(a.key, a.netns, a.path)
+	})
 	result, err := delegateAdd(a.conf.IPAM.Type, a.stdin)
 	if err != nil {
 		return err
 	}
-	a.undo.push("give the address back to "+a.conf.IPAM.Type, func() error {
-		return a.record.Delegate.Return(a.key, a.netns, a.path)
-	})
 	return a.adopt(result)
+}
+
+// adoptKnown goes on with what the foreign IPAM plugin answered to an earlier ADD.
+func (a *addition) adoptKnown(l ipam.Lease) error {
+	a.known, a.addrs = true, attachment.Addrs(l)
+	old, _, err := attachment.Of(l)
+	if err != nil {
+		return cnierr.Wrap(cnierr.Store, err)
+	}
+	a.record.Routes = old.Routes
+	a.takeDNS(old.DNS)
+	return a.renew(l)
+}
+
+// takeDNS prefers the configuration's.
+func (a *addition) takeDNS(answered types.DNS) {
+	a.record.DNS = answered
+	if len(a.dns.Nameservers) == 0 {
+		a.dns = answered
+	}
 }
 
 // adopt takes over what a foreign IPAM plugin answered.
 func (a *addition) adopt(result *types100.Result) error {
-	l := ipam.Lease{Key: a.key}
+	l := ipam.Lease{Key: a.key, Since: time.Now().UTC()}
 	for _, ip := range result.IPs {
 		addr, ok := netip.AddrFromSlice(ip.Address.IP)
 		bits, _ := ip.Address.Mask.Size()
@@ -139,15 +199,18 @@ func (a *addition) adopt(result *types100.Result) error {
 	}
 	a.addrs = attachment.Addrs(l)
 	a.record.Routes = extraRoutes(result.Routes)
-	if len(a.dns.Nameservers) == 0 {
-		a.dns = result.DNS
-	}
+	a.takeDNS(result.DNS)
 	var err error
 	if l.Attachment, err = a.record.Encode(); err != nil {
 		return cnierr.Wrap(cnierr.Store, err)
 	}
 	a.undo.pushRecord("release the lease", a.release)
-	return cnierr.OfStore(a.store().Record(l))
+	err = a.store().Record(l)
+	if errors.Is(err, ipam.ErrTaken) {
+		// A DEL gives the address back before it releases our record of it.
+		return cnierr.Errorf(cnierr.TryAgain, "%s answered with an address that is being released: %w", a.conf.IPAM.Type, err)
+	}
+	return cnierr.OfStore(err)
 }
 
 func delegateAdd(plugin string, stdin []byte) (*types100.Result, error) {

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"context"
 	"errors"
+	"fmt"
 
+	"github.com/containernetworking/cni/pkg/invoke"
 	"github.com/containernetworking/cni/pkg/skel"
 
 	"github.com/vnet-cni/vnet-cni/ipam"
@@ -27,6 +30,7 @@ func status(cmd *skel.CmdArgs) error {
 	defer node.Close()
 	c := &call{conf: conf}
 	return unavailable(errors.Join(
+		delegateUsable(c, cmd.StdinData),
 		storeUsable(c),
 		uplinkUsable(node, c),
 		node.Firewall.Usable(firewall.Network{
@@ -41,6 +45,16 @@ func unavailable(err error) error {
 		return nil
 	}
 	return &cnierr.Error{Code: cnierr.Unavailable, Err: err}
+}
+
+func delegateUsable(c *call, stdin []byte) error {
+	if !c.conf.IPAM.Delegated() {
+		return nil
+	}
+	if err := invoke.DelegateStatus(context.Background(), c.conf.IPAM.Type, stdin, nil); err != nil {
+		return fmt.Errorf("STATUS of IPAM plugin %s: %w", c.conf.IPAM.Type, err)
+	}
+	return nil
 }
 
 func storeUsable(c *call) error { return c.store().Check() }
