@@ -338,6 +338,13 @@ func TestInstallRemove(t *testing.T) {
 	if err := node.Del(p.Pod); err != nil {
 		t.Fatalf("DEL: %v", err)
 	}
+	foreign := []string{"not a network.db", ".foreign.db.1", "notes"}
+	for _, name := range foreign {
+		if err := writeFile(filepath.Join(node.StateDir(), name), "not ours"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	i.removeBesides(t, node, file, foreign)
 	for run := range 2 {
 		if out, code := i.on(t, node, "--remove", "--conflist", conflistName); code != 0 {
 			t.Errorf("removal %d: status %d: %s", run+1, code, out)
@@ -348,6 +355,26 @@ func TestInstallRemove(t *testing.T) {
 	if _, err := os.Stat(node.StateDir()); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the state directory: %v, want it gone", err)
 	}
+}
+
+// removeBesides removes an installation in whose state directory others have
+// files, which must stay, then these, and installs it again.
+func (i installation) removeBesides(t *testing.T, node *testnet.Node, file string, foreign []string) {
+	t.Helper()
+	out, code := i.on(t, node, "--remove", "--conflist", conflistName)
+	if code != 0 || !strings.Contains(out, "it holds other files") {
+		t.Errorf("removal besides other files: status %d: %s", code, out)
+	}
+	entries, err := os.ReadDir(node.StateDir())
+	if err != nil || len(entries) != len(foreign) {
+		t.Errorf("the state directory holds %v (%v), want %q", entries, err, foreign)
+	}
+	for _, name := range foreign {
+		if err := os.Remove(filepath.Join(node.StateDir(), name)); err != nil {
+			t.Error(err)
+		}
+	}
+	i.must(t, "--conflist", file)
 }
 
 // expectNoRules wants neither a set nor a rule of ours on the node.

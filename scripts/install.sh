@@ -199,9 +199,21 @@ clean_up() {
 	fi
 }
 
+# networks: the names of the networks that have a lease store
+networks() {
+	local out
+	out=$(ctl status -o json) || [[ $out == *'"networks"'* ]] || return # it fails too when something is damaged
+	sed -n 's/^ *"network": "\([^"]*\)".*/\1/p' <<<"$out"
+}
+
 # remove_state removes only what the plugins make there, whatever directory it is.
 remove_state() {
-	rm -f "$STATE_DIR"/*.db "$STATE_DIR"/.*.db.* "$STATE_DIR/iptables" "$STATE_DIR/iptables.lock"
+	local names network
+	names=$(networks) || fail "the networks in $STATE_DIR cannot be listed"
+	for network in $names; do
+		rm -f "$STATE_DIR/$network.db" "$STATE_DIR/.$network.db".*
+	done
+	rm -f "$STATE_DIR/iptables" "$STATE_DIR/iptables.new" "$STATE_DIR/iptables.lock"
 	rmdir "$STATE_DIR" 2>/dev/null || say "$STATE_DIR is kept: it holds other files"
 }
 

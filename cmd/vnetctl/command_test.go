@@ -136,7 +136,7 @@ func TestOnlyWhatIsCertainlyGoneIsCollected(t *testing.T) {
 	foreign := &attachment.Delegate{Type: "foreign-ipam", Config: []byte(`{"cniVersion":"1.0.0"}`)}
 	cases := []struct {
 		id      string
-		record  attachment.Record
+		record  any
 		removed bool
 		kept    string
 	}{
@@ -147,11 +147,17 @@ func TestOnlyWhatIsCertainlyGoneIsCollected(t *testing.T) {
 		{"gone", attachment.Record{HostVeth: "vnet5", Sandbox: "/run/netns/vctl-no"}, true, ""},
 		{"unmounted", attachment.Record{HostVeth: "vnet6", Sandbox: notOne}, true, ""},
 		{"rebuilt", attachment.Record{HostVeth: "vnet7"}, true, ""},
+		{"undecodable", map[string]int{"hostVeth": 7}, true, ""},
 	}
 	for _, c := range cases {
 		lease(t, dir, "pods", ipam.Key{ContainerID: c.id, IfName: "eth0"}, c.record, 0, mustPool(t, "10.241.0.0/16"))
 	}
 	lease(t, dir, "pods", ipam.Key{ContainerID: "bridged", IfName: "eth0"}, nil, 0, mustPool(t, "10.241.0.0/16"))
+	for _, c := range cases {
+		if !c.removed {
+			vnetctl("ipam", "release", "pods", c.id, "--state-dir", dir).fails(t, exitFailed, c.id, "alive", "--force")
+		}
+	}
 
 	report := decode[gcReport](t, vnetctl("gc", "-o", "json", "--state-dir", dir, "--cni-path", plugins).must(t))
 	if got, err := os.ReadFile(called); err != nil || string(got) != "DEL foreign eth0\n" {

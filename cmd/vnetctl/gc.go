@@ -17,13 +17,13 @@ import (
 const (
 	kindLease = "lease" // a whole attachment, its lease included
 	kindLink  = "link"  // a host veth without a lease
-	kindRules = "rules" // a network's packet filter rules and sets
+	kindRules = "rules" // packet filter rules and sets, of a network or of all
 )
 
 // gcEntry is one thing that gc removed or kept, in the output for programs.
 type gcEntry struct {
 	Kind        string `json:"kind"`
-	Network     string `json:"network"`
+	Network     string `json:"network"` // "" for the rules that all networks share
 	ContainerID string `json:"containerID,omitempty"`
 	IfName      string `json:"ifName,omitempty"`
 	Address     string `json:"address,omitempty"`
@@ -45,7 +45,7 @@ func (a *app) gcCommand() *cobra.Command {
 		Use:   "gc",
 		Short: "Remove what pods that are gone left behind",
 		Long: "Remove the attachments whose network namespace is gone, host veths that nobody uses, and the\n" +
-			"packet filter rules of networks without any lease. What may be alive is kept.",
+			"packet filter rules of networks without any lease. What is or may be alive is kept.",
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error { return a.gc(dryRun) },
 	}
@@ -71,37 +71,42 @@ func (a *app) gc(dryRun bool) error {
 // from the others.
 type collection struct {
 	*app
-	node   *node
-	report gcReport
-	errs   []error
+	node    *node
+	all     []networkLeases   // as the run began
+	orphans []link.Attachment // host veths without a lease, as the run began
+	report  gcReport
+	errs    []error
 }
 
 func (c *collection) run() error {
-	networks, err := ipam.Networks(c.stateDir)
-	if err != nil {
-		return err
-	}
 	// Links before leases: a link that is being made has its lease already.
 	links, err := c.node.Host.Attachments()
 	if err != nil {
 		return err
 	}
-	all, err := c.leases(networks)
-	if err != nil {
+	if c.all, err = c.allLeases(); err != nil {
 		return err
 	}
-	for _, n := range all {
+	c.orphans = orphans(links, c.all)
+	for _, n := range c.all {
 		for _, l := range n.leases {
 			c.failed(c.collectLease(n.network, l.Key))
 		}
 	}
-	for _, o := range orphans(links, all) {
-		c.failed(c.collectLink(o, all))
+	for _, o := range c.orphans {
+		c.failed(c.collectLink(o))
 	}
-	for _, n := range all {
-		c.failed(c.collectRules(n, all))
-	}
+	c.collectAllRules()
 	return errors.Join(c.errs...)
+}
+
+// allLeases are the leases of all networks as they are now.
+func (c *collection) allLeases() ([]networkLeases, error) {
+	networks, err := ipam.Networks(c.stateDir)
+	if err != nil {
+		return nil, err
+	}
+	return c.leases(networks)
 }
 
 func (c *collection) failed(err error) {
@@ -117,10 +122,13 @@ func (c *collection) collectLease(network string, k ipam.Key) error {
 	if err != nil || !found {
 		return err
 	}
-	record, ours, err := attachment.Of(l)
-	if err != nil {
-		return err
-	}
+	return c.collectJudged(network, l)
+}
+
+// collectJudged removes a lease unless its pod lives or, while that was found
+// out, became another one.
+func (c *collection) collectJudged(network string, l ipam.Lease) error {
+	record, ours := recordOf(network, l)
 	if !ours {
 		return nil // of another main plugin: what its pod is made of is not known
 	}
@@ -129,20 +137,29 @@ func (c *collection) collectLease(network string, k ipam.Key) error {
 		return err
 	}
 	e := gcEntry{kindLease, network, l.ContainerID, l.IfName, joined(attachment.Addrs(l)), record.HostVeth, why}
-	return c.settle(e, is, func() error { return c.detach(c.node, network, l) })
+	return c.settle(e, is, func() (string, error) {
+		if same, err := c.unchanged(network, l); err != nil || !same {
+			return changedMeanwhile, err
+		}
+		return "", c.detach(c.node, network, l)
+	})
 }
 
 // collectLink removes a host veth without a lease. An address that somebody
 // holds a lease of stays that one's: only the link goes.
-func (c *collection) collectLink(o link.Attachment, all []networkLeases) error {
+func (c *collection) collectLink(o link.Attachment) error {
 	is, why, err := c.node.vethLife(o.HostName)
 	if err != nil {
 		return err
 	}
-	free := slices.DeleteFunc(slices.Clone(o.Addrs), func(a netip.Addr) bool { return leased(a, all) })
 	e := gcEntry{kindLink, o.Network, o.ContainerID, o.IfName, joined(o.Addrs), o.HostName, "no lease, and " + why}
-	return c.settle(e, is, func() error {
-		return c.node.Remove(o.Network, attachment.Record{HostVeth: o.HostName, Uplink: o.Uplink}, free)
+	return c.settle(e, is, func() (string, error) {
+		now, err := c.allLeases()
+		if err != nil || len(orphans([]link.Attachment{o}, now)) == 0 {
+			return changedMeanwhile, err
+		}
+		free := slices.DeleteFunc(slices.Clone(o.Addrs), func(a netip.Addr) bool { return leased(a, now) })
+		return "", c.node.Remove(o.Network, attachment.Record{HostVeth: o.HostName, Uplink: o.Uplink}, free)
 	})
 }
 
@@ -152,65 +169,24 @@ func leased(a netip.Addr, all []networkLeases) bool {
 	})
 }
 
-// settle removes what is gone, and notes either way what became of it.
-func (c *collection) settle(e gcEntry, is life, remove func() error) error {
-	if is != gone {
-		c.report.Kept = append(c.report.Kept, e)
-		return nil
-	}
-	if !c.report.DryRun {
-		if err := remove(); err != nil {
+// settle removes what is gone, and notes either way what became of it. The
+// removal may find a reason to keep it after all.
+func (c *collection) settle(e gcEntry, is life, remove func() (keep string, err error)) error {
+	if is == gone && !c.report.DryRun {
+		keep, err := remove()
+		if err != nil {
 			return err
 		}
-	}
-	c.report.Removed = append(c.report.Removed, e)
-	return nil
-}
-
-// removedLeases counts the network's leases that this run removed, or would.
-func (c *collection) removedLeases(network string) int {
-	count := 0
-	for _, e := range c.report.Removed {
-		if e.Network == network && e.Kind == kindLease {
-			count++
+		if keep != "" {
+			is, e.Reason = unknown, keep
 		}
 	}
-	return count
-}
-
-// left counts the leases of the network that remain.
-func (c *collection) left(n networkLeases) int { return len(n.leases) - c.removedLeases(n.network) }
-
-// keepsLink reports whether a link of the network without a lease was kept.
-func (c *collection) keepsLink(network string) bool {
-	return slices.ContainsFunc(c.report.Kept, func(e gcEntry) bool { return e.Network == network && e.Kind == kindLink })
-}
-
-// collectRules removes the rules of a network that has nobody left.
-func (c *collection) collectRules(n networkLeases, all []networkLeases) error {
-	if c.left(n) > 0 || c.keepsLink(n.network) {
-		return nil
+	if is == gone {
+		c.report.Removed = append(c.report.Removed, e)
+	} else {
+		c.report.Kept = append(c.report.Kept, e)
 	}
-	last := !slices.ContainsFunc(all, func(o networkLeases) bool { return c.left(o) > 0 || c.keepsLink(o.network) })
-	present, err := c.node.rulesOf(n.network, last)
-	if err != nil || !present {
-		return err
-	}
-	e := gcEntry{Kind: kindRules, Network: n.network, Reason: "the network has no lease"}
-	return c.settle(e, gone, func() error { return c.removeRules(n.network) })
-}
-
-// removeRules takes the rules away, and puts them back for a pod that came
-// between the look at the leases and the removal.
-func (c *collection) removeRules(network string) error {
-	if err := c.node.Firewall.Remove(c.stateDir, network); err != nil {
-		return err
-	}
-	leases, err := c.store(network).Leases()
-	if err != nil || len(leases) == 0 {
-		return err
-	}
-	return c.node.Firewall.Ensure(rulesFor(network, c.stateDir, leases))
+	return nil
 }
 
 func (c *collection) print() error {
@@ -239,6 +215,9 @@ func (c *collection) print() error {
 
 // String says what it is and why.
 func (e gcEntry) String() string {
+	if e.Kind == kindRules && e.Network == "" {
+		return "the packet filter rules that all networks share: " + e.Reason
+	}
 	if e.Kind == kindRules {
 		return fmt.Sprintf("the packet filter rules of network %s: %s", e.Network, e.Reason)
 	}

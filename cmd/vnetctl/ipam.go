@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/vnet-cni/vnet-cni/ipam"
 	"github.com/vnet-cni/vnet-cni/pkg/attachment"
 )
 
@@ -26,7 +27,7 @@ type leaseEntry struct {
 	ContainerID string     `json:"containerID"`
 	IfName      string     `json:"ifName"`
 	Address     netip.Addr `json:"address"`
-	Since       time.Time  `json:"since"`
+	Since       string     `json:"since"` // RFC 3339; "" when it is unknown
 }
 
 // ipamEntries is the output for programs of vnetctl ipam.
@@ -94,11 +95,19 @@ func leaseEntries(all []networkLeases) []leaseEntry {
 	for _, n := range all {
 		for _, l := range n.leases {
 			for _, addr := range attachment.Addrs(l) {
-				entries = append(entries, leaseEntry{n.network, l.ContainerID, l.IfName, addr, l.Since.UTC().Truncate(time.Second)})
+				entries = append(entries, leaseEntry{n.network, l.ContainerID, l.IfName, addr, since(l)})
 			}
 		}
 	}
 	return entries
+}
+
+// since is empty for a lease that was rebuilt from the kernel, which does not say.
+func since(l ipam.Lease) string {
+	if l.Since.IsZero() {
+		return ""
+	}
+	return l.Since.UTC().Format(time.RFC3339)
 }
 
 func (a *app) printIPAM(pools []poolEntry, leases []networkLeases) error {
@@ -130,15 +139,24 @@ func poolRows(pools []poolEntry) [][]string {
 }
 
 func (a *app) leaseRows(all []networkLeases) [][]string {
-	rows := [][]string{{"NETWORK", "ADDRESS", "CONTAINER", "INTERFACE", "AGE"}}
+	rows := [][]string{{"NETWORK", "ADDRESS", "CONTAINER", "INTERFACE", "POD", "AGE"}}
 	for _, n := range all {
 		for _, l := range n.leases {
-			since := "unknown" // rebuilt from the kernel, which does not say
+			held := "" // rebuilt
 			if !l.Since.IsZero() {
-				since = age(a.now().Sub(l.Since))
+				held = age(a.now().Sub(l.Since))
 			}
-			rows = append(rows, []string{n.network, joined(attachment.Addrs(l)), l.ContainerID, l.IfName, since})
+			rows = append(rows, []string{n.network, joined(attachment.Addrs(l)), l.ContainerID, l.IfName, podOf(l), orDash(held)})
 		}
 	}
-	return rows
+	return withPods(rows)
+}
+
+// podOf names the pod of a lease, where the runtime told.
+func podOf(l ipam.Lease) string {
+	r, _, err := attachment.Of(l)
+	if err != nil {
+		return ""
+	}
+	return r.Pod
 }

@@ -3,10 +3,12 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/vnet-cni/vnet-cni/ipam"
+	"github.com/vnet-cni/vnet-cni/pkg/attachment"
 )
 
 // fillStores makes two networks: one dual-stack with two leases and a released
@@ -72,6 +74,53 @@ func TestIPAMOutput(t *testing.T) {
 	t.Logf("%d pools, %d leased addresses", len(all.Pools), len(all.Leases))
 }
 
+// A pod's name is for people, and only where there is one.
+func TestPodColumn(t *testing.T) {
+	inNode(t)
+	dir := t.TempDir()
+	pool := mustPool(t, "10.241.0.0/24")
+	record := attachment.Record{HostVeth: "vnet1", Sandbox: "/run/netns/vctl-no", Pod: "default/web-0"}
+	lease(t, dir, "pods", ipam.Key{ContainerID: "aaaa", IfName: "eth0"}, record, time.Second, pool)
+	lease(t, dir, "pods", ipam.Key{ContainerID: "bbbb", IfName: "eth0"}, nil, 0, pool)
+	tables := map[string][]string{
+		"ipam": {"INTERFACE  POD            AGE", "eth0       default/web-0  1s", "eth0       -              0s"},
+		"pods": {"INTERFACE  POD            HOST VETH", "eth0       default/web-0  vnet1"},
+	}
+	for command, lines := range tables {
+		table := vnetctl(command, "--state-dir", dir).must(t)
+		for _, line := range lines {
+			if !strings.Contains(table, line) {
+				t.Errorf("%s lacks %q:\n%s", command, line, table)
+			}
+		}
+		if out := vnetctl(command, "-o", "json", "--state-dir", dir).must(t); strings.Contains(out, "web-0") {
+			t.Errorf("%s for programs names the pod: %s", command, out)
+		}
+	}
+	t.Logf("%d tables", len(tables))
+}
+
+// The room in a pool that is no longer configured says nothing.
+func TestFreeOfTheCurrentPools(t *testing.T) {
+	inNode(t)
+	dir := t.TempDir()
+	old, now := mustPool(t, "10.241.0.0/29"), mustPool(t, "10.242.0.0/24")
+	for i, id := range []string{"a", "b", "c"} { // all that a /29 has
+		lease(t, dir, "pods", ipam.Key{ContainerID: id, IfName: "eth0"}, nil, time.Hour-time.Duration(i), old)
+	}
+	expectFree(t, dir, 0)
+	lease(t, dir, "pods", ipam.Key{ContainerID: "d", IfName: "eth0"}, nil, 0, now)
+	expectFree(t, dir, 250)
+}
+
+func expectFree(t *testing.T, dir string, want uint64) {
+	t.Helper()
+	r := decode[statusReport](t, vnetctl("status", "-o", "json", "--state-dir", dir).must(t))
+	if len(r.Networks) != 1 || r.Networks[0].Free == nil || *r.Networks[0].Free != want {
+		t.Errorf("status %+v, want room for %d more", r.Networks, want)
+	}
+}
+
 // nothing is what each command says where there is nothing.
 var nothing = []struct{ command, table, json string }{
 	{"ipam", "no leases", "{\n  \"pools\": [],\n  \"leases\": []\n}\n"},
@@ -114,7 +163,8 @@ func TestReleaseWithoutAttachment(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(dir, "web.db")); err == nil {
 		t.Error("a failed release made a store")
 	}
-	out := vnetctl("ipam", "release", "pods", "bbbb", "net1", "--state-dir", dir).must(t)
+	vnetctl("ipam", "release", "pods", "bbbb", "net1", "--state-dir", dir).fails(t, exitFailed, "bbbb", "another main plugin", "--force")
+	out := vnetctl("ipam", "release", "pods", "bbbb", "net1", "--force", "--state-dir", dir).must(t)
 	expectText(t, "release", out, "released 10.241.4.1,fd00:10:241::401 of container bbbb, interface net1, in network pods\n")
 	left := decode[ipamEntries](t, vnetctl("ipam", "pods", "-ojson", "--state-dir", dir).must(t))
 	if len(left.Leases) != 2 || left.Pools[0].Cooling != 2 {

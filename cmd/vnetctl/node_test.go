@@ -100,7 +100,7 @@ func TestLifeOfANode(t *testing.T) {
 		t.Fatalf("%d pods, want 3: %+v", len(pods), pods)
 	}
 	n.expectStatus(3, rulesInstalled)
-	n.vnetctl("ipam", "release", "vctl", "a").fails(t, exitFailed, "alive and healthy", "--force")
+	n.vnetctl("ipam", "release", "vctl", "a").fails(t, exitFailed, "is alive", "--force")
 	if r := n.gc(); len(r.Removed)+len(r.Kept) != 0 {
 		t.Errorf("gc of a healthy node: %+v", r)
 	}
@@ -115,7 +115,8 @@ func TestLifeOfANode(t *testing.T) {
 
 	n.collectPod("c", names["c"], pods["c"].HostVeth)
 
-	n.vnetctl("ipam", "release", "vctl", "b").must(t)
+	n.vnetctl("ipam", "release", "vctl", "b").fails(t, exitFailed, "is alive", "--force") // though damaged
+	n.vnetctl("ipam", "release", "vctl", "b", "--force").must(t)
 	n.vnetctl("ipam", "release", "vctl", "a", "--force").must(t)
 	if left := n.pods(); len(left) != 0 || n.hasLink(pods["a"].HostVeth) || n.hasLink(pods["b"].HostVeth) {
 		t.Errorf("after the release of all: %+v", left)
@@ -167,11 +168,12 @@ func (n testNode) collectRules() {
 	n.Helper()
 	before := n.ipsets()
 	n.expectStatus(0, rulesNotNeeded)
-	if r := n.gc("--dry-run"); len(r.Removed) != 1 || r.Removed[0].Kind != kindRules || n.ipsets() != before {
+	if r := n.gc("--dry-run"); len(r.Removed) != 2 || r.Removed[0].Kind != kindRules || n.ipsets() != before {
 		n.Errorf("dry-run on a node without pods: %+v", r)
 	}
 	out := n.vnetctl("gc").must(n)
-	expectText(n, "gc", out, "removed the packet filter rules of network vctl: the network has no lease\n")
+	expectText(n, "gc", out, "removed the packet filter rules of network vctl: the network has no lease\n"+
+		"removed the packet filter rules that all networks share: no network has a lease\n")
 	if before == 0 || n.ipsets() != 0 {
 		n.Errorf("%d sets before, %d after gc", before, n.ipsets())
 	}
@@ -196,7 +198,7 @@ func TestPodOutlivesItsNamespacesPath(t *testing.T) {
 	}
 	process.end()
 	await(t, "the process is gone", func() bool { r = n.gc(); return len(r.Kept) == 0 })
-	if len(r.Removed) != 2 || r.Removed[0].Kind != kindLease || r.Removed[1].Kind != kindRules {
+	if len(r.Removed) != 3 || r.Removed[0].Kind != kindLease || r.Removed[1].Network != "vctl" || r.Removed[2].Kind != kindRules {
 		t.Errorf("gc after the process's end: %+v", r)
 	}
 }
@@ -211,9 +213,12 @@ func TestLostStore(t *testing.T) {
 	if p := n.pods()["lost"]; !p.Healthy {
 		t.Errorf("pod with a rebuilt lease: %+v", p)
 	}
-	n.vnetctl("ipam", "release", "vctl", "lost").fails(t, exitFailed, "alive and healthy")
-	if table := n.vnetctl("ipam").must(t); !strings.Contains(table, "unknown") {
+	n.vnetctl("ipam", "release", "vctl", "lost").fails(t, exitFailed, "is alive")
+	if table := n.vnetctl("ipam").must(t); !strings.HasSuffix(table, "  eth0       -\n") {
 		t.Errorf("age of a rebuilt lease: %s", table)
+	}
+	if l := decode[ipamEntries](t, n.vnetctl("ipam", "-o", "json").must(t)).Leases; len(l) != 2 || l[0].Since != "" {
+		t.Errorf("rebuilt lease for programs: %+v", l)
 	}
 	if r := n.gc(); len(r.Removed) != 0 {
 		t.Errorf("gc of a living pod with a rebuilt lease: %+v", r)
@@ -249,8 +254,11 @@ func (n testNode) collectAbandonedLink(name, path string) {
 		n.Fatal("the link went with the name")
 	}
 	r := n.gc()
-	if len(r.Removed) != 1 || r.Removed[0].Kind != kindLink || r.Removed[0].HostVeth != hostVeth || n.hasLink(hostVeth) {
+	if len(r.Removed) != 3 || r.Removed[0].Kind != kindLink || r.Removed[0].HostVeth != hostVeth || n.hasLink(hostVeth) {
 		n.Errorf("gc of an abandoned link: %+v", r)
+	}
+	if sets := n.ipsets(); sets != 0 {
+		n.Errorf("%d sets left of a network without a store", sets)
 	}
 	if seesAllProcesses() {
 		return

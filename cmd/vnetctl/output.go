@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -81,4 +82,30 @@ func age(d time.Duration) string {
 		return fmt.Sprintf("%dh%dm", d/time.Hour, d%time.Hour/time.Minute)
 	}
 	return fmt.Sprintf("%dd%dh", d/day, d%day/time.Hour)
+}
+
+// podColumn is where tables of attachments name the pod.
+const podColumn = 4
+
+// withPods drops the column of pods where no row has one: outside of Kubernetes
+// nobody knows what a pod is called.
+func withPods(rows [][]string) [][]string {
+	if slices.ContainsFunc(rows[1:], func(row []string) bool { return row[podColumn] != "" }) {
+		for _, row := range rows {
+			row[podColumn] = orDash(row[podColumn])
+		}
+		return rows
+	}
+	for i, row := range rows {
+		rows[i] = slices.Delete(row, podColumn, podColumn+1)
+	}
+	return rows
+}
+
+// orDash stands for an unknown value in a table.
+func orDash(value string) string {
+	if value == "" {
+		return "-"
+	}
+	return value
 }

@@ -23,6 +23,8 @@ type podEntry struct {
 	HostVeth    string   `json:"hostVeth"`
 	Healthy     bool     `json:"healthy"`
 	Problems    []string `json:"problems"`
+
+	pod string // for people only
 }
 
 func (a *app) podsCommand() *cobra.Command {
@@ -86,7 +88,8 @@ func (a *app) podEntries(n *node, networks, args []string) ([]podEntry, error) {
 	}
 	for _, o := range orphans(links, all) {
 		if len(args) == 0 || o.Network == args[0] {
-			entries = append(entries, podEntry{o.Network, o.ContainerID, o.IfName, joined(o.Addrs), o.HostName, false, []string{"no lease"}})
+			entries = append(entries, podEntry{Network: o.Network, ContainerID: o.ContainerID, IfName: o.IfName,
+				Address: joined(o.Addrs), HostVeth: o.HostName, Problems: []string{"no lease"}})
 		}
 	}
 	return entries, nil
@@ -96,7 +99,7 @@ func (a *app) podEntries(n *node, networks, args []string) ([]podEntry, error) {
 // judge.
 func (n *node) podEntry(network string, l ipam.Lease) (podEntry, bool, error) {
 	e := podEntry{Network: network, ContainerID: l.ContainerID, IfName: l.IfName,
-		Address: joined(attachment.Addrs(l)), Problems: []string{}}
+		Address: joined(attachment.Addrs(l)), Problems: []string{}, pod: podOf(l)}
 	record, ours, err := attachment.Of(l)
 	if err != nil {
 		e.HostVeth = link.HostName(network, l.ContainerID, l.IfName)
@@ -151,13 +154,13 @@ func orphans(links []link.Attachment, all []networkLeases) []link.Attachment {
 }
 
 func podRows(entries []podEntry) [][]string {
-	rows := [][]string{{"NETWORK", "ADDRESS", "CONTAINER", "INTERFACE", "HOST VETH", "HEALTHY", "PROBLEMS"}}
+	rows := [][]string{{"NETWORK", "ADDRESS", "CONTAINER", "INTERFACE", "POD", "HOST VETH", "HEALTHY", "PROBLEMS"}}
 	for _, e := range entries {
 		healthy := "yes"
 		if !e.Healthy {
 			healthy = "no"
 		}
-		rows = append(rows, []string{e.Network, e.Address, e.ContainerID, e.IfName, e.HostVeth, healthy, strings.Join(e.Problems, "; ")})
+		rows = append(rows, []string{e.Network, e.Address, e.ContainerID, e.IfName, e.pod, e.HostVeth, healthy, strings.Join(e.Problems, "; ")})
 	}
-	return rows
+	return withPods(rows)
 }

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -19,7 +21,8 @@ func (a *app) releaseCommand() *cobra.Command {
 		Use:   "release NETWORK CONTAINERID [IFNAME]",
 		Short: "Take an attachment down and release its addresses",
 		Long: "Take an attachment down as the runtime's DEL would: link, proxy entries, flows, packet filter,\n" +
-			"and then the lease. A healthy attachment of a living pod is refused without --force.",
+			"and then the lease. Refused without --force unless the pod certainly is gone, which of an\n" +
+			"attachment made by another main plugin nobody can tell.",
 		Args:              cobra.RangeArgs(2, 3),
 		ValidArgsFunction: a.completeLease,
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -30,7 +33,7 @@ func (a *app) releaseCommand() *cobra.Command {
 			return a.release(args[0], key, force)
 		},
 	}
-	c.Flags().BoolVar(&force, "force", false, "even if the pod is alive and healthy")
+	c.Flags().BoolVar(&force, "force", false, "even if the pod is or may be alive")
 	return c
 }
 
@@ -48,11 +51,18 @@ func (a *app) release(network string, key ipam.Key, force bool) error {
 	}
 	defer node.Close()
 	if !force {
-		if err := node.refuseLiving(network, lease); err != nil {
+		if err := node.refuseUnlessGone(network, lease); err != nil {
 			return err
 		}
 	}
-	if err := a.detach(node, network, lease); err != nil {
+	same, err := a.unchanged(network, lease)
+	if err == nil && !same {
+		err = fmt.Errorf("container %s, interface %s, in network %s: %s", key.ContainerID, key.IfName, network, changedMeanwhile)
+	}
+	if err == nil {
+		err = a.detach(node, network, lease)
+	}
+	if err != nil {
 		return err
 	}
 	if a.json() {
@@ -62,29 +72,56 @@ func (a *app) release(network string, key ipam.Key, force bool) error {
 		joined(attachment.Addrs(lease)), key.ContainerID, key.IfName, network)
 }
 
-// refuseLiving is an error for an attachment that a pod is using. Of a lease
-// without a record nothing is known; it is only ever released by name.
-func (n *node) refuseLiving(network string, l ipam.Lease) error {
-	record, ours, err := attachment.Of(l)
-	if err != nil || !ours { // an unreadable record is a reason to release
-		return nil
+// refuseUnlessGone is an error unless nobody can be using the attachment any
+// more. Being damaged does not make a pod dead.
+func (n *node) refuseUnlessGone(network string, l ipam.Lease) error {
+	what := fmt.Sprintf("container %s, interface %s, in network %s with %s", l.ContainerID, l.IfName, network, joined(attachment.Addrs(l)))
+	record, ours := recordOf(network, l)
+	if !ours {
+		return fmt.Errorf("%s was attached by another main plugin, and whether the pod lives cannot be told: "+
+			"in use, its address would be leased twice; --force releases it nevertheless", what)
 	}
-	problems, err := n.problems(network, l, record)
+	is, why, err := n.podLife(record)
+	switch {
+	case err != nil:
+		return fmt.Errorf("tell whether %s is alive: %w; --force releases it nevertheless", what, err)
+	case is == living:
+		return fmt.Errorf("%s is alive: %s; --force releases it nevertheless", what, why)
+	case is == unknown:
+		return fmt.Errorf("%s may be alive: %s; --force releases it nevertheless", what, why)
+	}
+	return nil
+}
+
+// recordOf is attachment.Of for a caller who has to go on with a record that
+// cannot be decoded: the host veth's name does not need it. Without a record the
+// lease is of another main plugin, and ours false.
+func recordOf(network string, l ipam.Lease) (r attachment.Record, ours bool) {
+	r, ours, err := attachment.Of(l)
 	if err != nil {
-		return err
+		return attachment.Record{HostVeth: link.HostName(network, l.ContainerID, l.IfName)}, true
 	}
-	if len(problems) > 0 {
-		return nil
+	return r, ours
+}
+
+// changedMeanwhile is why a lease is left alone that is not the judged one any more.
+const changedMeanwhile = "the runtime attached it anew in this moment"
+
+// unchanged reports whether the lease is still the one that was judged.
+func (a *app) unchanged(network string, judged ipam.Lease) (bool, error) {
+	l, found, err := a.store(network).Get(judged.Key)
+	if err != nil || !found {
+		return false, err
 	}
-	return fmt.Errorf("container %s, interface %s, in network %s is alive and healthy with %s: --force releases it nevertheless",
-		l.ContainerID, l.IfName, network, joined(attachment.Addrs(l)))
+	return l.Since.Equal(judged.Since) && slices.Equal(l.Addresses, judged.Addresses) &&
+		bytes.Equal(l.Attachment, judged.Attachment), nil
 }
 
 // detach takes everything of a lease down and then releases it, in the order of
 // DEL: whatever interrupts it, the lease still leads to the rest.
 func (a *app) detach(n *node, network string, l ipam.Lease) error {
-	record, ours, err := attachment.Of(l)
-	if err != nil || !ours {
+	record, ours := recordOf(network, l)
+	if !ours {
 		record = attachment.Record{HostVeth: link.HostName(network, l.ContainerID, l.IfName)}
 	}
 	if err := n.Remove(network, record, attachment.Addrs(l)); err != nil {
@@ -95,6 +132,6 @@ func (a *app) detach(n *node, network string, l ipam.Lease) error {
 			return err
 		}
 	}
-	_, _, err = a.store(network).Release(l.Key)
+	_, _, err := a.store(network).Release(l.Key)
 	return err
 }

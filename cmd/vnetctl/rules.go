@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/vnet-cni/vnet-cni/ipam"
 	"github.com/vnet-cni/vnet-cni/pkg/attachment"
@@ -26,32 +27,82 @@ func rulesFor(network, stateDir string, leases []ipam.Lease) firewall.Network {
 	return rules
 }
 
-// rulesOf reports whether the network has rules of its own, or, if it is the
-// last one, whether the node has the rules that all networks share.
-//
-// Masquerading needs two sets more than the node's, and one of them has a name
-// that depends on what is excepted, which nobody knows any more. So it is absent
-// in any case, and fewer than two additional faults mean that the other is there.
-func (n *node) rulesOf(network string, last bool) (bool, error) {
-	const own = 2
-	for _, ipv6 := range []bool{false, true} {
-		shared := firewall.Network{Name: network, IPv4: !ipv6, IPv6: ipv6}
-		missing, err := n.Firewall.Problems(shared, netip.Addr{})
-		if err != nil {
-			return false, err
-		}
-		if last && len(missing) == 0 {
-			return true, nil
-		}
-		masquerading := shared
-		masquerading.Masquerade = true
-		more, err := n.Firewall.Problems(masquerading, netip.Addr{})
-		if err != nil {
-			return false, err
-		}
-		if len(more)-len(missing) < own {
-			return true, nil
+// everyNetwork stands for what all networks share.
+const everyNetwork = ""
+
+// collectAllRules removes the rules of networks that have nobody left, and the
+// shared ones if no network has. All are looked for before any is removed: with a
+// network's rules the shared ones may go.
+func (c *collection) collectAllRules() {
+	var present []string
+	for _, network := range c.emptyNetworks() {
+		found, err := c.node.Firewall.Present(network)
+		c.failed(err)
+		if found {
+			present = append(present, network)
 		}
 	}
-	return false, nil
+	for _, network := range present {
+		c.failed(c.collectRules(network))
+	}
+}
+
+// emptyNetworks are the networks with nobody left, also those that only a link
+// told of; everyNetwork is the last of them if there is no other network.
+func (c *collection) emptyNetworks() []string {
+	users := map[string]int{}
+	for _, n := range c.all {
+		users[n.network] += len(n.leases)
+	}
+	for _, o := range c.orphans {
+		users[o.Network]++
+	}
+	for _, e := range c.report.Removed {
+		users[e.Network]--
+	}
+	var empty []string
+	for network, left := range users {
+		if left == 0 {
+			empty = append(empty, network)
+		}
+	}
+	slices.Sort(empty)
+	if len(empty) == len(users) {
+		empty = append(empty, everyNetwork)
+	}
+	return empty
+}
+
+func (c *collection) collectRules(network string) error {
+	e := gcEntry{Kind: kindRules, Network: network, Reason: "the network has no lease"}
+	if network == everyNetwork {
+		e.Reason = "no network has a lease"
+	}
+	return c.settle(e, gone, func() (string, error) { return c.removeRules(network) })
+}
+
+// removeRules takes the rules away, and puts them back for pods that came
+// between the look at the leases and the removal.
+func (c *collection) removeRules(network string) (keep string, err error) {
+	if err := c.node.Firewall.Remove(c.stateDir, network); err != nil {
+		return "", err
+	}
+	all, err := c.allLeases()
+	if err != nil {
+		return "", err
+	}
+	for _, n := range all {
+		rules := rulesFor(n.network, c.stateDir, n.leases)
+		if !rules.IPv4 && !rules.IPv6 {
+			continue // Ensure would install the shared ones
+		}
+		if err := c.node.Firewall.Ensure(rules); err != nil {
+			return "", err
+		}
+	}
+	left, err := c.node.Firewall.Present(network)
+	if left {
+		keep = "their sets have addresses that no lease tells of, or a pod came in this moment"
+	}
+	return keep, err
 }

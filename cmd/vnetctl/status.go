@@ -2,12 +2,8 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
-	"net/netip"
-	"os"
-	"os/exec"
-	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -39,9 +35,11 @@ type networkStatus struct {
 	Network  string   `json:"network"`
 	Leases   int      `json:"leases"`
 	Pods     int      `json:"pods"`           // the leases that are of our own main plugin
-	Free     *uint64  `json:"free,omitempty"` // how many more the scarcest pool has room for; nil: no pool is known
+	Free     *uint64  `json:"free,omitempty"` // how many more the scarcest current pool has room for; nil: no pool is known
 	Rules    string   `json:"rules"`          // "installed", "damaged" or "not needed"
 	Problems []string `json:"problems"`
+
+	ipv4, ipv6 bool // families of its pools
 }
 
 // What networkStatus.Rules can be.
@@ -73,9 +71,6 @@ func (a *app) status() error {
 	}
 	defer node.Close()
 	report := statusReport{OK: true, StateDir: a.stateDir, Networks: []networkStatus{}}
-	if report.Iptables, err = a.iptables(node); err != nil {
-		return err
-	}
 	for _, n := range networks {
 		s, err := a.network(node, n)
 		if err != nil {
@@ -83,6 +78,9 @@ func (a *app) status() error {
 		}
 		report.OK = report.OK && len(s.Problems) == 0
 		report.Networks = append(report.Networks, s)
+	}
+	if report.Iptables, err = a.iptables(node, report.Networks); err != nil {
+		return err
 	}
 	// A node that serves no network needs no iptables.
 	report.OK = report.OK && (len(networks) == 0 || len(report.Iptables.Problems) == 0)
@@ -95,20 +93,20 @@ func (a *app) status() error {
 	return nil
 }
 
-// iptables looks at the backend of the node's rules, else at that of the first
-// iptables on PATH, which the next rules will be made with.
-func (a *app) iptables(n *node) (iptablesStatus, error) {
+// iptables looks at what the node's rules are made with, or the next ones will
+// be, for the families of all networks.
+func (a *app) iptables(n *node, networks []networkStatus) (iptablesStatus, error) {
+	need := firewall.Network{StateDir: a.stateDir}
+	for _, s := range networks {
+		need.IPv4 = need.IPv4 || s.ipv4
+		need.IPv6 = need.IPv6 || s.ipv6
+	}
+	need.IPv4 = need.IPv4 || !need.IPv6
 	s := iptablesStatus{Problems: []string{}}
-	record, err := os.ReadFile(filepath.Join(a.stateDir, "iptables"))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return s, fmt.Errorf("read the recorded iptables backend: %w", err)
+	var err error
+	if s.Backend, s.Recorded, err = firewall.Backend(a.stateDir); err == nil {
+		err = n.Firewall.Usable(need)
 	}
-	s.Backend = strings.TrimSpace(string(record))
-	s.Recorded = s.Backend != ""
-	if !s.Recorded {
-		s.Backend = firstBackend()
-	}
-	err = n.Firewall.Usable(firewall.Network{StateDir: a.stateDir, IPv4: true})
 	if errors.Is(err, fs.ErrPermission) {
 		return s, err
 	}
@@ -116,18 +114,6 @@ func (a *app) iptables(n *node) (iptablesStatus, error) {
 		s.Problems = append(s.Problems, err.Error())
 	}
 	return s, nil
-}
-
-// firstBackend returns "" without an iptables: what is wrong then, Usable says.
-func firstBackend() string {
-	out, err := exec.Command("iptables", "--version").Output()
-	switch {
-	case err != nil:
-		return ""
-	case strings.Contains(string(out), "nf_tables"):
-		return "nf_tables"
-	}
-	return "legacy"
 }
 
 // network looks at one network. Only what stands in the way of every network is
@@ -156,7 +142,9 @@ func (a *app) count(s *networkStatus, leases []ipam.Lease) error {
 	if err != nil {
 		return err
 	}
-	for _, p := range pools {
+	for _, p := range current(pools, leases) {
+		s.ipv4 = s.ipv4 || p.Subnet.Addr().Is4()
+		s.ipv6 = s.ipv6 || p.Subnet.Addr().Is6()
 		if free := p.Size - min(p.Size, p.Used); s.Free == nil || free < *s.Free {
 			s.Free = &free // cooling addresses included: they are leased when no other is left
 		}
@@ -170,12 +158,27 @@ func (a *app) count(s *networkStatus, leases []ipam.Lease) error {
 	return nil
 }
 
+// current are the pools that the latest lease is from. The store keeps those of
+// earlier configurations, because of the leases from them, and cannot tell them
+// apart; without a lease from any of them all count.
+func current(pools []poolEntry, leases []ipam.Lease) []poolEntry {
+	for _, l := range slices.Backward(leases) {
+		from := slices.DeleteFunc(slices.Clone(pools), func(p poolEntry) bool {
+			return !slices.ContainsFunc(attachment.Addrs(l), p.Subnet.Contains)
+		})
+		if len(from) > 0 {
+			return from
+		}
+	}
+	return pools
+}
+
 // judgeRules compares the rules with what the pods need; without pods none.
 func (n *node) judgeRules(s *networkStatus, rules firewall.Network) error {
 	if !rules.IPv4 && !rules.IPv6 {
 		return nil
 	}
-	problems, err := n.Firewall.Problems(rules, netip.Addr{})
+	problems, err := n.Firewall.Problems(rules, nil)
 	if err != nil {
 		return err
 	}
