@@ -1,7 +1,6 @@
 package firewall
 
 import (
-	"net/netip"
 	"os/exec"
 	"sync"
 	"testing"
@@ -29,7 +28,7 @@ func TestConcurrentProcesses(t *testing.T) {
 				t.Errorf("one of %d processes: %v", processes, err)
 			}
 		}
-		wantSound(t, f, n, netip.Addr{})
+		wantSound(t, f, n)
 		if got := rules(t, f); got != want {
 			t.Errorf("after %d processes:\n%s\nwant:\n%s", processes, got, want)
 		}
@@ -48,8 +47,15 @@ func TestKilledAtAnyStep(t *testing.T) {
 		installs, removals := 0, 0
 		for helperFor(n).diesAt(t, installs+1) {
 			installs++
+			if err := f.Remove(n.StateDir, n.Name); err != nil {
+				t.Fatal(err)
+			}
+			if got := rules(t, f); got != clean {
+				t.Fatalf("installation killed at step %d, then Remove:\n%s\nwant:\n%s", installs, got, clean)
+			}
+			helperFor(n).diesAt(t, installs)
 			ensure(t, f, n)
-			wantSound(t, f, n, netip.Addr{})
+			wantSound(t, f, n)
 			if got := rules(t, f); got != want {
 				t.Fatalf("installation killed at step %d, then Ensure:\n%s\nwant:\n%s", installs, got, want)
 			}
@@ -83,7 +89,7 @@ func TestChangeDuringInstallation(t *testing.T) {
 		want := rules(t, f)
 		sh(t, "iptables -w -F FORWARD")
 		await(t, "the flush becomes visible", func() bool {
-			problems, err := f.Problems(n, netip.Addr{})
+			problems, err := f.Problems(n, nil)
 			return err != nil || len(problems) > 0
 		})
 		var once sync.Once

@@ -68,15 +68,18 @@ func (f family) multicast() string {
 	return "ff00::/8"
 }
 
-// families lists the families of the network's pools.
+// families lists the families that need rules of the node for the network's
+// pods. IPv4 always does: a pod of an IPv6 network can give itself an IPv4
+// address, and nothing else would stop what it sends. The interfaces of an IPv4
+// network's pods have IPv6 switched off.
 func (n Network) families() []family {
-	switch {
-	case n.IPv4 && n.IPv6:
+	if n.IPv6 {
 		return []family{ipv4, ipv6}
-	case n.IPv4:
-		return []family{ipv4}
-	case n.IPv6:
-		return []family{ipv6}
 	}
-	return nil
+	return []family{ipv4}
+}
+
+// masquerades tells whether the network has rules of its own in the family.
+func (n Network) masquerades(f family) bool {
+	return n.Masquerade && (f == ipv4 && n.IPv4 || f == ipv6 && n.IPv6)
 }

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -29,16 +30,20 @@ type Network struct {
 	Masquerade bool           // traffic of its pods to the outside gets the node's address
 	Except     []netip.Prefix // both families; never masqueraded to
 
-	// Pods, if not nil, lists the addresses of the network's living pods. It
-	// is asked when rules are installed, so that sets which somebody destroyed
-	// are full again before a rule relies on them.
-	Pods func() ([]netip.Addr, error)
+	// Pods lists the addresses of the network's living pods, NodePods those of
+	// all networks of the node. They are asked when rules are installed, so that
+	// sets which somebody destroyed are full again before a rule relies on them:
+	// the network's own sets with Pods, those that all networks share with
+	// NodePods. Without NodePods, Pods is asked for both; both may be nil.
+	Pods     func() ([]netip.Addr, error)
+	NodePods func() ([]netip.Addr, error)
 }
 
 // Firewall is a handle on the packet filter of one network namespace.
 type Firewall struct {
-	sets *sets
-	step func(name string) // called before each step of a change; tests interrupt there
+	sets     *sets
+	step     func(name string) // called before each step of a change; tests interrupt there
+	patience time.Duration     // with whoever holds the lock of installations
 }
 
 // Open opens a handle on the current network namespace, which costs one
@@ -49,7 +54,7 @@ func Open() (*Firewall, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Firewall{sets: s, step: func(string) {}}, nil
+	return &Firewall{sets: s, step: func(string) {}, patience: lockDeadline}, nil
 }
 
 // Close releases the handle's socket.
@@ -57,12 +62,15 @@ func (f *Firewall) Close() { f.sets.close() }
 
 // Ensure makes the network's rules and sets complete. When they are, it sends
 // one request, with masquerade three, for each family and starts no program;
-// else it installs them under a lock in the state directory.
+// else it installs them under a lock in the state directory. The node's IPv4
+// rules belong to every network.
+//
+// When a lock is not to be had in time, errors.Is(err, ErrLocked) holds.
 //
 // A network that no longer masquerades keeps its old rules until Remove, but
 // AddPod makes no pod subject to them any more.
 func (f *Firewall) Ensure(n Network) error {
-	faults, err := f.faults(n)
+	faults, err := f.faults(n, f.setFault)
 	if err != nil || len(faults) == 0 {
 		return err
 	}
@@ -83,7 +91,7 @@ func (f *Firewall) AddPod(n Network, a netip.Addr) error {
 }
 
 // RemovePod undoes AddPod whatever the network's configuration is by now. An
-// address or a set that is not there is success.
+// address or a set that is not there is success, and so is a kernel without ipset.
 func (f *Firewall) RemovePod(network string, a netip.Addr) error {
 	a = a.Unmap()
 	var errs []error
@@ -95,25 +103,45 @@ func (f *Firewall) RemovePod(network string, a netip.Addr) error {
 	return errors.Join(errs...)
 }
 
-// Problems tells what is missing for the pod with the address: rules, sets or
-// its membership. It changes nothing and starts no program. An invalid address
-// asks for the network's rules only.
-func (f *Firewall) Problems(n Network, a netip.Addr) ([]string, error) {
-	problems, err := f.faults(n)
-	if err != nil || !a.IsValid() {
-		return problems, err
+// Problems tells what is missing for the network and for its pod or pods with
+// the addresses: rules, sets or membership. Without addresses it is about the
+// network only. It changes nothing and starts no program.
+//
+// It takes any set of exceptions that rules of the network use for the right
+// one: a network's exceptions change while its pods live.
+func (f *Firewall) Problems(n Network, addrs []netip.Addr) ([]string, error) {
+	problems, err := f.faults(n, func(want wantedSet) (string, error) {
+		if want.typ == hashNet {
+			return f.exceptFault(n, want)
+		}
+		return f.setFault(want)
+	})
+	if err != nil {
+		return nil, err
 	}
-	a = a.Unmap()
+	for _, a := range addrs {
+		missing, err := f.missing(n, a.Unmap())
+		if err != nil {
+			return nil, err
+		}
+		problems = append(problems, missing...)
+	}
+	return problems, nil
+}
+
+// missing describes the sets that a pod's address should be in and is not.
+func (f *Firewall) missing(n Network, a netip.Addr) ([]string, error) {
+	var missing []string
 	for _, set := range podSets(n, familyOf(a)) {
 		in, err := f.sets.contains(set, single(a))
 		switch {
 		case err != nil && !errors.Is(err, unix.ENOENT):
 			return nil, err
 		case !in:
-			problems = append(problems, fmt.Sprintf("%s is not in ipset %s", a, set))
+			missing = append(missing, fmt.Sprintf("%s is not in ipset %s", a, set))
 		}
 	}
-	return problems, nil
+	return missing, nil
 }
 
 // podSets names the sets that a pod's address of the family belongs to.
@@ -126,12 +154,12 @@ func podSets(n Network, f family) []string {
 
 func single(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
 
-// faults describes every set that is absent, unused or incomplete.
-func (f *Firewall) faults(n Network) ([]string, error) {
+// faults describes every set with a fault.
+func (f *Firewall) faults(n Network, faultOf func(wantedSet) (string, error)) ([]string, error) {
 	var faults []string
 	for _, fam := range n.families() {
 		for _, want := range wantedSets(n, fam) {
-			fault, err := f.setFault(want)
+			fault, err := faultOf(want)
 			if err != nil {
 				return nil, err
 			}
@@ -141,6 +169,32 @@ func (f *Firewall) faults(n Network) ([]string, error) {
 		}
 	}
 	return faults, nil
+}
+
+// exceptFault is setFault for a set of exceptions, in whose place another one of
+// the network will do.
+func (f *Firewall) exceptFault(n Network, want wantedSet) (string, error) {
+	fault, err := f.setFault(want)
+	if err != nil || fault == "" {
+		return "", err
+	}
+	names, err := f.sets.names()
+	if err != nil {
+		return "", err
+	}
+	for _, name := range exceptSetsOf(names, n.Name, want.family) {
+		if name == want.name {
+			continue
+		}
+		h, err := f.sets.header(name)
+		if err != nil && !errors.Is(err, unix.ENOENT) {
+			return "", err
+		}
+		if h.references >= want.references {
+			return "", nil
+		}
+	}
+	return fault, nil
 }
 
 // setFault compares one set with what it should be. More references than

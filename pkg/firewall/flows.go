@@ -32,6 +32,9 @@ func (f *Firewall) ForgetFlows(a netip.Addr) error {
 	if none, err := noFlows(); none || err != nil {
 		return err
 	}
+	if tells, err := f.sets.tellsFlows(); !tells || err != nil {
+		return err
+	}
 	if a.Is6() {
 		// The kernel's filter compares IPv6 addresses the wrong way round and
 		// would delete everybody else's flows (ctnetlink_filter_match_tuple
@@ -44,9 +47,6 @@ func (f *Firewall) ForgetFlows(a netip.Addr) error {
 		err := f.sets.deleteFlows(a, direction)
 		if errors.Is(err, unix.EINVAL) {
 			return deleteListedFlows(a) // before 6.9 the kernel filters only listings
-		}
-		if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOENT) {
-			return nil // no connection tracking here
 		}
 		if err != nil {
 			return err
@@ -69,6 +69,23 @@ func noFlows() (bool, error) {
 	return strings.TrimSpace(string(b)) == "0", nil
 }
 
+// tellsFlows reports whether the kernel can be asked about tracked flows. One
+// with connection tracking but without nf_conntrack_netlink answers EINVAL, as
+// for every subsystem that it lacks (nfnetlink_rcv_msg).
+func (s *sets) tellsFlows() (bool, error) {
+	const getStats = 5 // IPCTNL_MSG_CT_GET_STATS
+	// The acknowledgement is enough; the number comes in a message that claims to
+	// be a part of a listing.
+	err := s.conn.Do(nlsock.Request{
+		What: "ask the kernel how many flows it tracks", Type: getStats | s.conntrack<<8,
+		Body: []nl.NetlinkRequestData{&nl.Nfgenmsg{NfgenFamily: unix.AF_UNSPEC, Version: nl.NFNETLINK_V0}},
+	})
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // deleteFlows lets the kernel find the flows whose tuple in the direction comes
 // from the IPv4 address a (ctnetlink_flush_conntrack with CTA_FILTER).
 func (s *sets) deleteFlows(a netip.Addr, direction int) error {
@@ -84,7 +101,7 @@ func (s *sets) deleteFlows(a netip.Addr, direction int) error {
 	filter.AddRtAttr(ctaFilterOrigFlags+ctaFilterReplyFlags-flags, nl.Uint32Attr(0))
 	return s.conn.Do(nlsock.Request{
 		What: fmt.Sprintf("delete the tracked flows of %s", a),
-		Type: nl.IPCTNL_MSG_CT_DELETE | unix.NFNL_SUBSYS_CTNETLINK<<8,
+		Type: nl.IPCTNL_MSG_CT_DELETE | s.conntrack<<8,
 		Body: []nl.NetlinkRequestData{
 			// The kernel heeds the family of a deletion only in messages of version 1.
 			&nl.Nfgenmsg{NfgenFamily: unix.AF_INET, Version: 1}, tuple, filter,

@@ -234,11 +234,11 @@ func ensure(t testing.TB, f *Firewall, n Network) {
 	}
 }
 
-func wantSound(t testing.TB, f *Firewall, n Network, a netip.Addr) {
+func wantSound(t testing.TB, f *Firewall, n Network, addrs ...netip.Addr) {
 	t.Helper()
-	problems, err := f.Problems(n, a)
+	problems, err := f.Problems(n, addrs)
 	if err != nil || len(problems) > 0 {
-		t.Errorf("Problems(%s): %q, %v; want none", a, problems, err)
+		t.Errorf("Problems(%s): %q, %v; want none", addrs, problems, err)
 	}
 }
 

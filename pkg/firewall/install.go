@@ -25,12 +25,12 @@ const (
 // install brings the network's sets and rules into the desired state from
 // whatever state they are in.
 func (f *Firewall) install(n Network) error {
-	unlock, err := lock(n.StateDir)
+	unlock, err := lock(n.StateDir, f.patience)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	faults, err := f.faults(n)
+	faults, err := f.faults(n, f.setFault)
 	if err != nil || len(faults) == 0 {
 		return err // another process did it while this one waited
 	}
@@ -82,22 +82,41 @@ func (f *Firewall) fillSets(n Network, fam family) error {
 			}
 		}
 	}
-	if n.Pods == nil {
-		return nil
-	}
-	pods, err := n.Pods()
-	if err != nil {
-		return fmt.Errorf("list the pods of the network: %w", err)
-	}
-	return f.addPods(n, fam, pods)
+	return f.fillPods(n, fam)
 }
 
-func (f *Firewall) addPods(n Network, fam family, pods []netip.Addr) error {
-	for _, a := range pods {
+// fillPods adds the living pods to the node's set and to the network's own.
+func (f *Firewall) fillPods(n Network, fam family) error {
+	ofNode := n.NodePods
+	if ofNode == nil {
+		ofNode = n.Pods
+	}
+	if err := f.fillWith(ofNode, fam, fam.podSet()); err != nil {
+		return fmt.Errorf("the pods of the node: %w", err)
+	}
+	if !n.masquerades(fam) {
+		return nil
+	}
+	if err := f.fillWith(n.Pods, fam, masqSet(n.Name, fam)); err != nil {
+		return fmt.Errorf("the pods of the network: %w", err)
+	}
+	return nil
+}
+
+// fillWith adds the listed addresses of the family to the set.
+func (f *Firewall) fillWith(list func() ([]netip.Addr, error), fam family, set string) error {
+	if list == nil {
+		return nil
+	}
+	addrs, err := list()
+	if err != nil {
+		return fmt.Errorf("list: %w", err)
+	}
+	for _, a := range addrs {
 		if familyOf(a) != fam {
 			continue
 		}
-		if err := f.AddPod(n, a); err != nil {
+		if err := f.sets.add(set, single(a.Unmap())); err != nil {
 			return err
 		}
 	}
@@ -128,7 +147,7 @@ func (f *Firewall) replaceRules(p *iptables, tables []table, write func(table, [
 
 // refused reports whether iptables-restore found fault with its input, as
 // with the removal of a rule that is gone. Waiting for the lock in vain is
-// another status (4), and no reason to wait again.
+// another status, and no reason to wait again.
 func refused(err error) bool {
 	var exit *exec.ExitError
 	return errors.As(err, &exit) && exit.ExitCode() == 1
@@ -152,7 +171,7 @@ func ownEntries(p *iptables, t table) ([]string, error) {
 // sweepExceptions destroys the network's sets of exceptions with another
 // content than the current.
 func (f *Firewall) sweepExceptions(n Network, fam family) error {
-	if !n.Masquerade {
+	if !n.masquerades(fam) {
 		return nil
 	}
 	current := exceptSet(n.Name, fam, exceptions(n.Except, fam))

@@ -32,7 +32,7 @@ func TestEnsureInstallsOnceAndInPlace(t *testing.T) {
 				t.Errorf("foreign rule or set is gone: %s", line)
 			}
 		}
-		wantSound(t, f, n, netip.Addr{})
+		wantSound(t, f, n)
 
 		t.Setenv("PATH", "/nonexistent") // no program can be started from here on
 		for _, a := range []netip.Addr{pod4, pod6} {
@@ -103,11 +103,11 @@ func TestEnsureHeals(t *testing.T) {
 				except := exceptSet(n.Name, fam, exceptions(n.Except, fam))
 				sh(t, strings.NewReplacer("IPT", program, "CHAIN", masqChain(n.Name), "EXCEPT", except).Replace(damage))
 				await(t, damage+" becomes visible", func() bool {
-					problems, err := f.Problems(n, netip.Addr{})
+					problems, err := f.Problems(n, nil)
 					return err != nil || len(problems) > 0
 				})
 				ensure(t, f, n)
-				wantSound(t, f, n, netip.Addr{})
+				wantSound(t, f, n)
 				if got := rules(t, f); got != want {
 					t.Fatalf("after %s (%s) and Ensure:\n%s\nwant:\n%s", damage, program, got, want)
 				}
@@ -126,11 +126,12 @@ func TestExceptChanges(t *testing.T) {
 			for _, p := range strings.Fields(content) {
 				n.Except = append(n.Except, netip.MustParsePrefix(p))
 			}
-			if problems, err := f.Problems(n, netip.Addr{}); err != nil || len(problems) == 0 {
-				t.Errorf("exceptions %q: problems before Ensure are %q, %v", content, problems, err)
+			wantSound(t, f, n) // pods with the former exceptions are sound
+			if faults, err := f.faults(n, f.setFault); err != nil || len(faults) == 0 {
+				t.Errorf("exceptions %q: faults before Ensure are %q, %v", content, faults, err)
 			}
 			ensure(t, f, n)
-			wantSound(t, f, n, netip.Addr{})
+			wantSound(t, f, n)
 			names, err := f.sets.names()
 			if err != nil {
 				t.Fatal(err)
@@ -208,7 +209,7 @@ func TestPods(t *testing.T) {
 	if err := f.RemovePod(n.Name, pod4); err != nil {
 		t.Errorf("RemovePod without sets: %v", err)
 	}
-	if problems, err := f.Problems(n, pod4); err != nil || len(problems) != 8 {
+	if problems, err := f.Problems(n, []netip.Addr{pod4}); err != nil || len(problems) != 8 {
 		t.Errorf("Problems without sets: %d %q, %v; want 8", len(problems), problems, err)
 	}
 	n.Pods = func() ([]netip.Addr, error) { return []netip.Addr{pod6}, nil }
@@ -226,7 +227,7 @@ func TestPods(t *testing.T) {
 		if err := f.RemovePod(n.Name, mapped); err != nil {
 			t.Error(err)
 		}
-		if problems, err := f.Problems(n, pod4); err != nil || len(problems) != 2 {
+		if problems, err := f.Problems(n, []netip.Addr{pod4}); err != nil || len(problems) != 2 {
 			t.Errorf("Problems of a removed pod: %q, %v; want 2", problems, err)
 		}
 	}
@@ -244,7 +245,7 @@ func TestBackendIsRecorded(t *testing.T) {
 			t.Setenv("PATH", backendDir(t, other)+":"+plain)
 			sh(t, "iptables"+backendPart(recorded)+" -w -t raw -F && ip6tables"+backendPart(recorded)+" -w -F FORWARD")
 			await(t, "the flush becomes visible", func() bool {
-				problems, err := f.Problems(n, netip.Addr{})
+				problems, err := f.Problems(n, nil)
 				return err != nil || len(problems) > 1
 			})
 			ensure(t, f, n)

@@ -28,15 +28,24 @@ const (
 	hashNet = "hash:net"
 )
 
+// errNoIPSet says that the kernel knows nothing of ipset: there are no sets, and
+// there can be none.
+var errNoIPSet = errors.New("the kernel has no ipset (module ip_set)")
+
 // sets speaks ipset over one netlink socket in the namespace it was opened in.
-type sets struct{ conn *nlsock.Conn }
+type sets struct {
+	conn *nlsock.Conn
+	// The kernel's subsystems (NFNL_SUBSYS_… of linux/netfilter/nfnetlink.h);
+	// tests put in one that no kernel has.
+	ipset, conntrack uint16
+}
 
 func openSets() (*sets, error) {
 	c, err := nlsock.Dial(unix.NETLINK_NETFILTER)
 	if err != nil {
 		return nil, err
 	}
-	return &sets{conn: c}, nil
+	return &sets{conn: c, ipset: unix.NFNL_SUBSYS_IPSET, conntrack: unix.NFNL_SUBSYS_CTNETLINK}, nil
 }
 
 func (s *sets) close() { s.conn.Close() }
@@ -60,9 +69,12 @@ func (s *sets) header(name string) (header, error) {
 	return headers[0], nil
 }
 
-// names lists all sets of the namespace.
+// names lists all sets of the namespace: none where the kernel has no ipset.
 func (s *sets) names() ([]string, error) {
 	headers, err := s.list("list the names of the ipsets", "", flagListSetName)
+	if errors.Is(err, errNoIPSet) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -74,10 +86,10 @@ func (s *sets) names() ([]string, error) {
 }
 
 func (s *sets) list(what, name string, flags uint32) ([]header, error) {
-	msgs, err := s.conn.Dump(request(what, nl.IPSET_CMD_LIST, name,
+	msgs, err := s.conn.Dump(s.request(what, nl.IPSET_CMD_LIST, name,
 		&nl.Uint32Attribute{Type: nl.IPSET_ATTR_FLAGS | nl.NLA_F_NET_BYTEORDER, Value: flags}))
 	if err != nil {
-		return nil, named(err)
+		return nil, s.named(err)
 	}
 	headers := make([]header, 0, len(msgs))
 	for _, m := range msgs {
@@ -90,39 +102,39 @@ func (s *sets) list(what, name string, flags uint32) ([]header, error) {
 func (s *sets) create(name, typ string, f family) error {
 	data := nl.NewRtAttr(nl.IPSET_ATTR_DATA|int(nl.NLA_F_NESTED), nil)
 	data.AddChild(&nl.Uint32Attribute{Type: nl.IPSET_ATTR_MAXELEM | nl.NLA_F_NET_BYTEORDER, Value: maxMembers})
-	r := request(fmt.Sprintf("create ipset %s (%s, IPv%s)", name, typ, f.suffix()), nl.IPSET_CMD_CREATE, name,
+	r := s.request(fmt.Sprintf("create ipset %s (%s, IPv%s)", name, typ, f.suffix()), nl.IPSET_CMD_CREATE, name,
 		nl.NewRtAttr(nl.IPSET_ATTR_TYPENAME, nl.ZeroTerminated(typ)),
 		nl.NewRtAttr(nl.IPSET_ATTR_REVISION, nl.Uint8Attr(0)),
 		nl.NewRtAttr(nl.IPSET_ATTR_FAMILY, nl.Uint8Attr(f.protocol())),
 		data)
 	r.Flags = unix.NLM_F_CREATE
-	return named(s.conn.Do(r))
+	return s.named(s.conn.Do(r))
 }
 
 // destroy removes the set; a set that does not exist is removed already. A
 // set that rules still use gives IPSET_ERR_BUSY.
 func (s *sets) destroy(name string) error {
-	r := request("destroy ipset "+name, nl.IPSET_CMD_DESTROY, name)
+	r := s.request("destroy ipset "+name, nl.IPSET_CMD_DESTROY, name)
 	r.Ignore = []syscall.Errno{unix.ENOENT}
-	return named(s.conn.Do(r))
+	return unlessNoIPSet(s.named(s.conn.Do(r)))
 }
 
 // add puts a prefix into the set; being in it already is success.
 func (s *sets) add(name string, p netip.Prefix) error {
-	return named(s.conn.Do(member(fmt.Sprintf("add %s to ipset %s", p, name), nl.IPSET_CMD_ADD, name, p)))
+	return s.named(s.conn.Do(s.member(fmt.Sprintf("add %s to ipset %s", p, name), nl.IPSET_CMD_ADD, name, p)))
 }
 
 // remove takes a prefix out of the set; not being in it is success, and so
-// is the absence of the set.
+// is the absence of the set or of ipset.
 func (s *sets) remove(name string, p netip.Prefix) error {
-	r := member(fmt.Sprintf("remove %s from ipset %s", p, name), nl.IPSET_CMD_DEL, name, p)
+	r := s.member(fmt.Sprintf("remove %s from ipset %s", p, name), nl.IPSET_CMD_DEL, name, p)
 	r.Ignore = []syscall.Errno{unix.ENOENT}
-	return named(s.conn.Do(r))
+	return unlessNoIPSet(s.named(s.conn.Do(r)))
 }
 
 // contains reports membership; unix.ENOENT when there is no such set.
 func (s *sets) contains(name string, p netip.Prefix) (bool, error) {
-	err := named(s.conn.Do(member(fmt.Sprintf("look for %s in ipset %s", p, name), nl.IPSET_CMD_TEST, name, p)))
+	err := s.named(s.conn.Do(s.member(fmt.Sprintf("look for %s in ipset %s", p, name), nl.IPSET_CMD_TEST, name, p)))
 	if errors.Is(err, nl.IPSetError(nl.IPSET_ERR_EXIST)) {
 		return false, nil // TEST's way to say no
 	}
@@ -132,7 +144,7 @@ func (s *sets) contains(name string, p netip.Prefix) (bool, error) {
 // member is an ADD, DEL or TEST. Without NLM_F_EXCL the kernel takes a
 // repeated ADD or DEL for success. A whole address carries no prefix length,
 // which hash:ip would refuse or expand.
-func member(what string, cmd int, name string, p netip.Prefix) nlsock.Request {
+func (s *sets) member(what string, cmd int, name string, p netip.Prefix) nlsock.Request {
 	typ := nl.IPSET_ATTR_IPADDR_IPV6
 	if p.Addr().Is4() {
 		typ = nl.IPSET_ATTR_IPADDR_IPV4
@@ -143,17 +155,22 @@ func member(what string, cmd int, name string, p netip.Prefix) nlsock.Request {
 	if !p.IsSingleIP() {
 		data.AddRtAttr(nl.IPSET_ATTR_CIDR, nl.Uint8Attr(uint8(p.Bits())))
 	}
-	return request(what, cmd, name, data)
+	return s.request(what, cmd, name, data)
 }
 
-// answers asks for the protocol version: does the kernel have ipset at all?
+// answers asks for the protocol version: does the kernel have ipset at all? It
+// answers a subsystem that it lacks with EINVAL (nfnetlink_rcv_msg), and ipset
+// itself has no such answer to this.
 func (s *sets) answers() error {
-	_, err := s.conn.Query(request("ask the kernel for its ipset protocol", nl.IPSET_CMD_PROTOCOL, ""))
-	return named(err)
+	_, err := s.conn.Query(s.request("ask the kernel for its ipset protocol", nl.IPSET_CMD_PROTOCOL, ""))
+	if errors.Is(err, unix.EINVAL) {
+		return fmt.Errorf("%w: %w", errNoIPSet, err)
+	}
+	return err
 }
 
 // request is a request about the named set, or about none with "".
-func request(what string, cmd int, name string, more ...nl.NetlinkRequestData) nlsock.Request {
+func (s *sets) request(what string, cmd int, name string, more ...nl.NetlinkRequestData) nlsock.Request {
 	body := []nl.NetlinkRequestData{
 		&nl.Nfgenmsg{NfgenFamily: unix.AF_UNSPEC, Version: nl.NFNETLINK_V0},
 		nl.NewRtAttr(nl.IPSET_ATTR_PROTOCOL, nl.Uint8Attr(nl.IPSET_PROTOCOL)),
@@ -161,18 +178,34 @@ func request(what string, cmd int, name string, more ...nl.NetlinkRequestData) n
 	if name != "" {
 		body = append(body, nl.NewRtAttr(nl.IPSET_ATTR_SETNAME, nl.ZeroTerminated(name)))
 	}
-	return nlsock.Request{What: what, Type: uint16(cmd | unix.NFNL_SUBSYS_IPSET<<8), Body: append(body, more...)}
+	return nlsock.Request{What: what, Type: uint16(cmd) | s.ipset<<8, Body: append(body, more...)}
 }
 
 // named adds package nl's words to ipset's private error numbers, for which the
-// system has none.
-func named(err error) error {
+// system has none, and errNoIPSet where that is what EINVAL means.
+func (s *sets) named(err error) error {
 	var errno syscall.Errno
-	if errors.As(err, &errno) && errno >= nl.IPSET_ERR_PRIVATE {
+	switch {
+	case !errors.As(err, &errno):
+		return err
+	case errno >= nl.IPSET_ERR_PRIVATE:
 		return fmt.Errorf("%w (%w)", err, nl.IPSetError(errno))
+	case errno == unix.EINVAL && errors.Is(s.answers(), errNoIPSet):
+		return fmt.Errorf("%w: %w", errNoIPSet, err)
 	}
 	return err
 }
+
+// unlessNoIPSet is for removals: without ipset, what they remove is gone already.
+func unlessNoIPSet(err error) error {
+	if errors.Is(err, errNoIPSet) {
+		return nil
+	}
+	return err
+}
+
+// noSuchSet reports whether err says that there is no such set.
+func noSuchSet(err error) bool { return errors.Is(err, unix.ENOENT) || errors.Is(err, errNoIPSet) }
 
 // parseHeader reads the answer to a LIST request.
 func parseHeader(msg []byte) header {

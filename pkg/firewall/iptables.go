@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -26,7 +27,12 @@ const (
 	backendFile = "iptables" // in the state directory: the backend of the node's rules
 
 	execTimeout = 30 * time.Second
-	lockWait    = 10 // seconds for /run/xtables.lock, which all namespaces share
+
+	// exitLocked is iptables' status (RESOURCE_PROBLEM, xtables.h) after it
+	// waited in vain for its lock.
+	exitLocked = 4
+
+	lockWait = 10 // seconds for /run/xtables.lock, which all namespaces share
 )
 
 // iptables runs the commands of one family and one backend.
@@ -40,14 +46,11 @@ type iptables struct {
 // backend, else of the backend of the first iptables on PATH. The latter is
 // given back as unrecorded.
 func findBackend(stateDir string, families []family) (programs []*iptables, unrecorded string, err error) {
-	name, err := recordedBackend(stateDir)
+	name, recorded, err := Backend(stateDir)
 	if err != nil {
 		return nil, "", err
 	}
-	if name == "" {
-		if name, err = firstBackend(); err != nil {
-			return nil, "", err
-		}
+	if !recorded {
 		unrecorded = name
 	}
 	for _, f := range families {
@@ -74,6 +77,18 @@ func recordedBackend(stateDir string) (string, error) {
 		return word, nil
 	}
 	return "", nil
+}
+
+// Backend gives the iptables backend of this node's rules, "nf_tables" or
+// "legacy": the recorded one, else that of the first iptables on PATH, which the
+// next installation would record.
+func Backend(stateDir string) (name string, recorded bool, err error) {
+	name, err = recordedBackend(stateDir)
+	if err != nil || name != "" {
+		return name, name != "", err
+	}
+	name, err = firstBackend()
+	return name, false, err
 }
 
 func firstBackend() (string, error) {
@@ -150,7 +165,7 @@ func backendOf(command string) (string, error) {
 func (t *iptables) chainRules(table, chain string) ([]string, error) {
 	lines, err := t.tables.List(table, chain)
 	if err != nil {
-		return nil, fmt.Errorf("list chain %s of table %s: %w", chain, table, err)
+		return nil, fmt.Errorf("list chain %s of table %s: %w", chain, table, locked(err))
 	}
 	var rules []string
 	for _, line := range lines {
@@ -161,10 +176,30 @@ func (t *iptables) chainRules(table, chain string) ([]string, error) {
 	return rules, nil
 }
 
+// hasChain tells whether the table has the chain.
+func (t *iptables) hasChain(table, chain string) (bool, error) {
+	chains, err := t.tables.ListChains(table)
+	if err != nil {
+		return false, fmt.Errorf("list the chains of table %s: %w", table, locked(err))
+	}
+	return slices.Contains(chains, chain), nil
+}
+
+// locked adds ErrLocked to the failure of a program that says so.
+func locked(err error) error {
+	var exit *exec.ExitError
+	var listing *goiptables.Error
+	if errors.As(err, &exit) && exit.ExitCode() == exitLocked ||
+		errors.As(err, &listing) && listing.ExitStatus() == exitLocked {
+		return fmt.Errorf("%w: %w", ErrLocked, err)
+	}
+	return err
+}
+
 // restore applies input; each of its tables changes as a whole or not at all.
 func (t *iptables) restore(input string) error {
 	_, err := run(t.restoreCommand, input, "--noflush", "-w", strconv.Itoa(lockWait))
-	return err
+	return locked(err)
 }
 
 // run starts a program and gives what it prints. Its error has what the

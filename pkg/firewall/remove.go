@@ -9,20 +9,19 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
-// Remove takes away the network's chains, entries and sets, and those of the
-// node when no pod of any network is left in a family's set of pods. Rules of
-// others stay. It needs no configuration; what is not there is removed already.
+// Remove takes away the network's chains, entries and sets, also those of an
+// installation that never came to its end, and those of the node when no pod
+// that needs them is left. Rules of others stay. It needs no configuration; what
+// is not there is removed already. ErrLocked is as with Ensure.
 func (f *Firewall) Remove(stateDir, network string) error {
-	unlock, err := lock(stateDir)
+	unlock, err := lock(stateDir, f.patience)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	for _, fam := range []family{ipv4, ipv6} {
+	for _, fam := range []family{ipv6, ipv4} { // IPv4's rules are for pods of either
 		if err := f.removeFamily(stateDir, network, fam); err != nil {
 			return fmt.Errorf("remove the IPv%s rules of network %s: %w", fam.suffix(), network, err)
 		}
@@ -30,36 +29,54 @@ func (f *Firewall) Remove(stateDir, network string) error {
 	return forgetBackend(f, stateDir)
 }
 
-// removeFamily goes by the sets: rules cannot exist without the sets that
-// they match, and sets are destroyed last.
+// Present reports whether any set of the network is there, and with it possibly
+// rules; for "", whether a set that all networks share is. A network without
+// masquerade has none of its own.
+func (f *Firewall) Present(network string) (bool, error) {
+	names, err := f.sets.names()
+	if err != nil {
+		return false, err
+	}
+	for _, fam := range []family{ipv4, ipv6} {
+		if network == "" && slices.Contains(names, fam.podSet()) || network != "" && len(setsOf(names, network, fam)) > 0 {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// setsOf picks the network's own sets.
+func setsOf(names []string, network string, fam family) []string {
+	own := exceptSetsOf(names, network, fam)
+	if set := masqSet(network, fam); slices.Contains(names, set) {
+		own = append(own, set)
+	}
+	return own
+}
+
 func (f *Firewall) removeFamily(stateDir, network string, fam family) error {
 	names, err := f.sets.names()
 	if err != nil {
 		return err
 	}
-	n := Network{Name: network, StateDir: stateDir, Masquerade: true}
-	own := exceptSetsOf(names, network, fam)
-	if set := masqSet(network, fam); slices.Contains(names, set) {
-		own = append(own, set)
-	}
-	if len(own) > 0 {
-		if err := f.removeMasquerade(n, fam, own); err != nil {
-			return err
-		}
-	}
-	if empty, err := f.nodeSetEmpty(fam); err != nil || !empty {
+	n := Network{Name: network, StateDir: stateDir}
+	if err := f.removeMasquerade(n, fam, setsOf(names, network, fam)); err != nil {
 		return err
 	}
-	return f.removeNode(stateDir, fam)
+	if needed, err := f.nodeNeeded(fam); err != nil || needed {
+		return err
+	}
+	return f.removeNode(stateDir, fam, slices.Contains(names, fam.podSet()))
 }
 
 // removeMasquerade removes the network's rules, then the sets they matched.
 func (f *Firewall) removeMasquerade(n Network, fam family, sets []string) error {
-	programs, _, err := findBackend(n.StateDir, []family{fam})
-	if err != nil {
+	own := masquerade(n, fam)
+	p, err := programOf(n.StateDir, fam, own, len(sets) > 0)
+	if p == nil || err != nil {
 		return err
 	}
-	if err := f.replaceRules(programs[0], []table{masquerade(n, fam)}, table.renderRemoval); err != nil {
+	if err := f.replaceRules(p, []table{own}, table.renderRemoval); err != nil {
 		return err
 	}
 	for _, set := range sets {
@@ -71,21 +88,54 @@ func (f *Firewall) removeMasquerade(n Network, fam family, sets []string) error 
 	return nil
 }
 
+// programOf finds the program to remove the table's rules with; nil when there
+// are none. Rules cannot exist without the sets that they match, which are
+// destroyed last. Without sets there can only be empty chains, left by somebody
+// who cleared everything, and only where a backend is recorded. A backend that is
+// not installed or cannot list the table is no obstacle then.
+func programOf(stateDir string, fam family, t table, sets bool) (*iptables, error) {
+	name, err := recordedBackend(stateDir)
+	if err != nil || !sets && name == "" {
+		return nil, err
+	}
+	programs, _, err := findBackend(stateDir, []family{fam})
+	if err == nil && sets {
+		return programs[0], nil
+	}
+	if err == nil {
+		var there bool
+		if there, err = programs[0].hasChain(t.name, t.chains[0].name); there {
+			return programs[0], nil
+		}
+	}
+	if sets || errors.Is(err, ErrLocked) {
+		return nil, err
+	}
+	return nil, nil
+}
+
 // removeNode removes the rules and the set that all networks share. A pod
 // that came meanwhile, relying on the rules, gets them back.
-func (f *Firewall) removeNode(stateDir string, fam family) error {
-	programs, _, err := findBackend(stateDir, []family{fam})
-	if err != nil {
+func (f *Firewall) removeNode(stateDir string, fam family, set bool) error {
+	node := []table{guard(fam), acceptance(fam)}
+	p, err := programOf(stateDir, fam, node[0], set)
+	if p == nil || err != nil {
 		return err
 	}
-	node := []table{guard(fam), acceptance(fam)}
-	if err := f.replaceRules(programs[0], node, table.renderRemoval); err != nil {
+	if err := f.replaceRules(p, node, table.renderRemoval); err != nil {
 		return err
 	}
 	f.step("destroy " + fam.podSet())
 	f.awaitUnused(fam.podSet())
-	if h, err := f.sets.header(fam.podSet()); err == nil && h.members > 0 {
-		return f.replaceRules(programs[0], node, table.render)
+	needed, err := f.nodeNeeded(fam)
+	if err != nil {
+		return err
+	}
+	if needed {
+		if err := f.sets.create(fam.podSet(), hashIP, fam); err != nil {
+			return err
+		}
+		return f.replaceRules(p, node, table.render)
 	}
 	return f.destroyUnused(fam.podSet())
 }
@@ -100,13 +150,23 @@ func (f *Firewall) awaitUnused(set string) {
 	}
 }
 
-// nodeSetEmpty reports whether the family's set of pods is there without members.
-func (f *Firewall) nodeSetEmpty(fam family) (bool, error) {
-	h, err := f.sets.header(fam.podSet())
-	if errors.Is(err, unix.ENOENT) {
-		return false, nil
+// nodeNeeded reports whether a pod is left that needs the node's rules of the
+// family: one with an address of it, for IPv4 any pod.
+func (f *Firewall) nodeNeeded(fam family) (bool, error) {
+	held := []family{fam}
+	if fam == ipv4 {
+		held = []family{ipv4, ipv6}
 	}
-	return err == nil && h.members == 0, err
+	for _, g := range held {
+		h, err := f.sets.header(g.podSet())
+		if err != nil && !noSuchSet(err) {
+			return false, err
+		}
+		if h.members > 0 {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // forgetBackend lets the node's next rules choose their backend anew once

@@ -42,7 +42,7 @@ type entries struct {
 // order in which they go missing most likely.
 func wantedSets(n Network, f family) []wantedSet {
 	pods := wantedSet{name: f.podSet(), typ: hashIP, family: f, references: 5}
-	if !n.Masquerade {
+	if !n.masquerades(f) {
 		return []wantedSet{pods}
 	}
 	except := exceptions(n.Except, f)
@@ -56,7 +56,7 @@ func wantedSets(n Network, f family) []wantedSet {
 // entry matches a set, so that a reference count tells of each flushed chain.
 func tables(n Network, f family) []table {
 	all := []table{guard(f), acceptance(f)}
-	if n.Masquerade {
+	if n.masquerades(f) {
 		all = append(all, masquerade(n, f))
 	}
 	return all

@@ -52,13 +52,13 @@ COMMIT
 `
 
 func TestGoldenInput(t *testing.T) {
-	n := Network{Name: "pods", Masquerade: true, Except: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}
+	n := Network{Name: "pods", IPv4: true, Masquerade: true, Except: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}
 	except := exceptSet("pods", ipv4, exceptions(n.Except, ipv4))
 	cases := []struct {
 		name, got, want string
 	}{
 		{"IPv4 with masquerade", renderAll(n, ipv4), strings.ReplaceAll(goldenIPv4, "EXCEPT", except)},
-		{"IPv6 without", renderAll(Network{Name: "pods"}, ipv6), goldenIPv6},
+		{"IPv6 without", renderAll(Network{Name: "pods", IPv6: true}, ipv6), goldenIPv6},
 		{"removal", masquerade(n, ipv4).renderRemoval([]string{"a", "b"}), goldenRemoval},
 	}
 	for _, c := range cases {
@@ -84,7 +84,7 @@ func renderAll(n Network, f family) string {
 // The reference counts that Ensure expects are those of the rules.
 func TestReferencesMatchRules(t *testing.T) {
 	checked := 0
-	for _, n := range []Network{{Name: "pods"}, {Name: "pods", Masquerade: true}} {
+	for _, n := range []Network{{Name: "pods"}, {Name: "pods", IPv6: true, Masquerade: true}, {Name: "pods", IPv4: true, IPv6: true, Masquerade: true}} {
 		for _, f := range []family{ipv4, ipv6} {
 			text := renderAll(n, f)
 			for _, s := range wantedSets(n, f) {

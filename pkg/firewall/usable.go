@@ -1,7 +1,5 @@
 package firewall
 
-import "fmt"
-
 // Usable tells whether the node has what Ensure would need: the programs of
 // the recorded backend for the network's families, and ipset in the kernel. It
 // changes nothing.
@@ -9,8 +7,5 @@ func (f *Firewall) Usable(n Network) error {
 	if _, _, err := findBackend(n.StateDir, n.families()); err != nil {
 		return err
 	}
-	if err := f.sets.answers(); err != nil {
-		return fmt.Errorf("ipset does not work: %w", err)
-	}
-	return nil
+	return f.sets.answers()
 }
