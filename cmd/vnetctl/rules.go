@@ -22,9 +22,7 @@ func rulesFor(network, stateDir string, leases []ipam.Lease) firewall.Network {
 		latest = r
 		addrs = append(addrs, attachment.Addrs(l)...)
 	}
-	rules := latest.Rules(network, stateDir, addrs)
-	rules.Pods = func() ([]netip.Addr, error) { return addrs, nil }
-	return rules
+	return latest.Rules(network, stateDir, addrs)
 }
 
 // everyNetwork stands for what all networks share.

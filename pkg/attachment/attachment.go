@@ -222,9 +222,14 @@ func (n *Node) Problems(network string, l ipam.Lease, r Record) ([]string, error
 	return append(problems, more...), nil
 }
 
-// Rules is what the firewall has to hold for the attachment's network.
+// Rules is what the firewall has to hold for the attachment's network. Without a
+// state directory it is for comparing only.
 func (r Record) Rules(network, stateDir string, addrs []netip.Addr) firewall.Network {
-	n := firewall.Network{Name: network, StateDir: stateDir, Masquerade: r.Masquerade, Except: r.Except}
+	n := firewall.Network{
+		Name: network, StateDir: stateDir, Masquerade: r.Masquerade, Except: r.Except,
+		Pods:     func() ([]netip.Addr, error) { return leased(stateDir, network) },
+		NodePods: func() ([]netip.Addr, error) { return leasedOnNode(stateDir) },
+	}
 	for _, a := range addrs {
 		n.IPv4 = n.IPv4 || a.Is4()
 		n.IPv6 = n.IPv6 || a.Is6()

@@ -9,7 +9,6 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 	"golang.org/x/sys/unix"
 
-	"github.com/vnet-cni/vnet-cni/ipam"
 	"github.com/vnet-cni/vnet-cni/pkg/attachment"
 	"github.com/vnet-cni/vnet-cni/pkg/cnierr"
 	"github.com/vnet-cni/vnet-cni/pkg/firewall"
@@ -123,8 +122,6 @@ func extraRoutes(routes []*types.Route) []link.Route {
 // come from them.
 func (a *addition) filter() error {
 	rules := a.record.Rules(a.conf.Name, a.conf.StateDir, a.addrs)
-	rules.Pods = func() ([]netip.Addr, error) { return leased(a.conf.StateDir, a.conf.Name) }
-	rules.NodePods = func() ([]netip.Addr, error) { return leasedOnNode(a.conf.StateDir) }
 	for _, addr := range a.addrs {
 		// Before Ensure: it fills new sets from the leases, ours among them.
 		a.onFailure(fmt.Sprintf("take %s out of the packet filter", addr), func() error {
@@ -151,39 +148,6 @@ func (a *addition) admit(rules firewall.Network) error {
 		}
 	}
 	return nil
-}
-
-// leased returns the addresses of a network's pods, for rules that have to be
-// made anew while they are running.
-func leased(stateDir, network string) ([]netip.Addr, error) {
-	leases, err := attachment.Store(stateDir, network).Leases()
-	if err != nil {
-		return nil, err
-	}
-	var list []netip.Addr
-	for _, l := range leases {
-		if len(l.Attachment) > 0 { // not of vnet-ipam under another main plugin
-			list = append(list, attachment.Addrs(l)...)
-		}
-	}
-	return list, nil
-}
-
-// leasedOnNode returns those of every network: the guard is one for all.
-func leasedOnNode(stateDir string) ([]netip.Addr, error) {
-	networks, err := ipam.Networks(stateDir)
-	if err != nil {
-		return nil, err
-	}
-	var list []netip.Addr
-	for _, n := range networks {
-		addrs, err := leased(stateDir, n)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, addrs...)
-	}
-	return list, nil
 }
 
 // connect makes the veth pair, or takes over the one that an earlier ADD of this
