@@ -22,11 +22,14 @@ cleanup() {
 }
 trap cleanup EXIT
 
-# on NODE COMMAND…: in the node's namespace, with its own cnitool cache and xtables lock
+# on NODE COMMAND…: in the node's namespaces, with a cnitool cache and xtables lock of its own
 on() {
 	local node=$1
 	shift
-	NETCONFPATH=$DIR/$node XTABLES_LOCKFILE=$DIR/xtables.lock ip netns exec "$ID-$node" "$@"
+	mkdir -p "$DIR/$node/var-lib"
+	# shellcheck disable=SC2016 # the inner shell's arguments
+	NETCONFPATH=$DIR/$node XTABLES_LOCKFILE=$DIR/xtables.lock ip netns exec "$ID-$node" \
+		sh -c 'mount --bind "$0" /var/lib && exec "$@"' "$DIR/$node/var-lib" "$@"
 }
 
 # node NAME HOST POOL: a node with address HOST and POOL as its share of the subnet
