@@ -223,8 +223,8 @@ type neighbour struct {
 
 func (c *conn) neighbour(a netip.Addr, index int, flags uint8) (neighbour, bool, error) {
 	data, err := c.Query(neighbourQuery(a, index, flags))
-	if errors.Is(err, unix.ENOENT) {
-		return neighbour{}, false, nil
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) {
+		return neighbour{}, false, nil // ENODEV: the link went since it was listed
 	}
 	if err != nil {
 		return neighbour{}, false, err
