@@ -1,0 +1,113 @@
+package program
+
+import (
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"testing"
+
+	"github.com/vnet-cni/vnet-cni/pkg/nsg"
+	"github.com/vnet-cni/vnet-cni/pkg/nsg/nsgtest"
+)
+
+func testNames() Names {
+	return Names{
+		Chain:   func(n int) string { return "CHAIN-" + strconv.Itoa(n) },
+		Content: func(content string) string { return "set-" + Hash(content) },
+		ASG:     func(asg string) string { return "asg-" + asg },
+	}
+}
+
+// flows is how many flows the property test tries: over a million with VNET_SOAK.
+func flows() int {
+	if os.Getenv("VNET_SOAK") != "" {
+		return 1_200_000
+	}
+	return 100_000
+}
+
+func TestSameVerdictAsEvaluator(t *testing.T) {
+	sizes := []int{1, 2, 3, 5, 8, 13, 20, 40, 80, 150, 300, 600, 1000}
+	tried, groups, allowed := 0, 0, 0
+	for seed := uint64(1); tried < flows(); seed++ {
+		r := rand.New(rand.NewPCG(seed, 7))
+		p := nsgtest.Policy(r, "group", sizes[int(seed)%len(sizes)])
+		groups++
+		for _, d := range []nsg.Direction{nsg.Inbound, nsg.Outbound} {
+			for _, ipv6 := range []bool{false, true} {
+				tree, linear := Compile(p, d, ipv6, testNames()), Linear(p, d, ipv6, testNames())
+				wantBounds(t, p, d, tree)
+				for range 500 {
+					f := nsgtest.Flow(r, p, d, ipv6)
+					want := p.First(f)
+					for _, prog := range []*Program{tree, linear} {
+						got, err := prog.run(packetOf(f))
+						if err != nil || got.allowed != (want.Access == nsg.Allow) || got.rule != want.FullName() {
+							t.Fatalf("seed %d, %d rules: %+v: the program says allowed %t by %q (%v), the evaluator %v by %q",
+								seed, len(p.Rules), f, got.allowed, got.rule, err, want.Access, want.FullName())
+						}
+					}
+					tried++
+					if want.Access == nsg.Allow {
+						allowed++
+					}
+				}
+			}
+		}
+	}
+	if allowed < tried/10 || allowed > tried*9/10 {
+		t.Errorf("%d of %d flows are allowed: the flows prove little", allowed, tried)
+	}
+	t.Logf("%d flows (%d allowed) through the tree and the linear chain of %d groups", tried, allowed, groups)
+}
+
+// wantBounds checks what the kernel needs of a program.
+func wantBounds(t *testing.T, p *nsg.Policy, d nsg.Direction, prog *Program) {
+	t.Helper()
+	own := 0
+	for i := range p.Rules {
+		if p.Rules[i].Direction == d {
+			own++
+		}
+	}
+	if limit := max(growth*own, atLeast); prog.Rules() > limit {
+		t.Errorf("%d rules became %d, more than %d", own, prog.Rules(), limit)
+	}
+	depth := map[string]int{prog.Chains[0].Name: 0}
+	deepest := 0
+	for _, c := range prog.Chains {
+		at, reached := depth[c.Name]
+		if !reached {
+			t.Errorf("chain %s is entered from no chain before it", c.Name)
+		}
+		deepest = max(deepest, at)
+		for _, r := range c.Rules {
+			if r.Target == Goto {
+				depth[r.Goto] = at + 1
+			}
+		}
+		if last := c.Rules[len(c.Rules)-1]; last.Match.Protocol != nsg.AnyProtocol || !slices.Equal(nonEmpty(last.Match), nil) {
+			t.Errorf("chain %s ends in a rule with a condition: %+v", c.Name, last)
+		}
+	}
+	if deepest > maxDepth {
+		t.Errorf("%d chains below the entry, more than %d", deepest, maxDepth)
+	}
+}
+
+// nonEmpty names the conditions of a match.
+func nonEmpty(m Match) []string {
+	var out []string
+	for i, p := range []Ports{m.SourcePorts, m.DestinationPorts} {
+		if p.Ranges != nil || p.Set != nil {
+			out = append(out, "port "+strconv.Itoa(i))
+		}
+	}
+	for i, a := range []Address{m.Source, m.Destination} {
+		if a != (Address{}) {
+			out = append(out, "address "+strconv.Itoa(i))
+		}
+	}
+	return out
+}
