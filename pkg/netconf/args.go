@@ -17,6 +17,8 @@ type Args struct {
 	MAC          net.HardwareAddr // MAC
 	PodNamespace string           // K8S_POD_NAMESPACE
 	PodName      string           // K8S_POD_NAME
+	NSG          string           // VNET_NSG: name or resource id
+	ASGs         []string         // VNET_ASGS: names or resource ids as written, comma separated, at most 20
 }
 
 // ParseArgs reads CNI_ARGS, "K=V;K=V". Keys are exact. A key that the plugin
@@ -54,6 +56,12 @@ func ParseArgs(s string) (Args, error) {
 	return args, nil
 }
 
+// Keys of CNI_ARGS that need the object nsg of the configuration.
+const (
+	nsgArg  = "VNET_NSG"
+	asgsArg = "VNET_ASGS"
+)
+
 // unknownArg is what set returns for a key that it has no place for.
 const unknownArg = "is of an unknown key"
 
@@ -71,6 +79,10 @@ func (a *Args) set(key, value string, ignore *bool) string {
 		a.PodNamespace, reason = value, podNameFault(value)
 	case "K8S_POD_NAME":
 		a.PodName, reason = value, podNameFault(value)
+	case nsgArg:
+		a.NSG, reason = value, groupFault(value)
+	case asgsArg:
+		a.ASGs, reason = groupList(value)
 	default:
 		return unknownArg
 	}

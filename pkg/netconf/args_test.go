@@ -23,6 +23,9 @@ func TestParseArgs(t *testing.T) {
 		{"FOO=;IP=10.1.2.3;IgnoreUnknown=TRUE", Args{IP: []netip.Addr{a}}},
 		{"IgnoreUnknown=true;ip=x;Mac=y", Args{}},
 		{"IgnoreUnknown=0", Args{}},
+		{"VNET_NSG=web-nsg", Args{NSG: "web-nsg"}},
+		{"VNET_NSG=" + idA + ";VNET_ASGS=Web,/s/API", Args{NSG: idA, ASGs: []string{"Web", "/s/API"}}},
+		{"VNET_ASGS=" + numbered(20, "a%d"), Args{ASGs: strings.Split(numbered(20, "a%d"), ",")}},
 		{"K8S_POD_NAME=", Args{}},
 	}
 	for _, row := range rows {
@@ -64,6 +67,21 @@ func TestParseArgsRefuses(t *testing.T) {
 		{"MAC=02:00:00:00:00:00:00:01", "MAC", "02:00:00:00:00:00:00:01"},
 		{"K8S_POD_NAME=a\x1b[2J", "K8S_POD_NAME", `a\x1b[2J`},
 		{"K8S_POD_NAMESPACE=" + strings.Repeat("n", 254), "K8S_POD_NAMESPACE", "nnn"},
+		{"VNET_NSG=", "VNET_NSG", `""`},
+		{"VNET_NSG=a;VNET_NSG=b", "VNET_NSG", `"b"`},
+		{"VNET_NSG=a,b", "VNET_NSG", "comma"},
+		{"VNET_NSG=a b", "VNET_NSG", "space"},
+		{"VNET_NSG=*", "VNET_NSG", "*"},
+		{"VNET_NSG=/s/", "VNET_NSG", "/s/"},
+		{"VNET_NSG=" + strings.Repeat("n", 513), "VNET_NSG", "512"},
+		{"VNET_NSG=a\xff", "VNET_NSG", `a\xff`},
+		{"vnet_nsg=a", "vnet_nsg", "a"},
+		{"VNET_ASGS=", "VNET_ASGS", "is empty"},
+		{"VNET_ASGS=a,,b", "VNET_ASGS", `entry ""`},
+		{"VNET_ASGS=a,b,A", "VNET_ASGS", `"a" twice`},
+		{"VNET_ASGS=a,/s/x/A", "VNET_ASGS", `"a" twice`},
+		{"VNET_ASGS=a,b/c", "VNET_ASGS", `entry "b/c"`},
+		{"VNET_ASGS=" + numbered(21, "a%d"), "VNET_ASGS", "21 entries"},
 		{"X\x00\xff=\n", `X\x00\xff`, `\n`},
 	}
 	for _, row := range rows {

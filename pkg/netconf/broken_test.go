@@ -14,7 +14,7 @@ type brokenRow struct {
 
 func brokenKeys() []brokenRow {
 	return []brokenRow{
-		{with(`"nsg":{"documents":["/etc/vnet"]}`), 2, `unknown key "nsg"`, `{"documents":["/etc/vnet"]}`},
+		{with(`"nsgs":{"documents":["/etc/vnet"]}`), 2, `unknown key "nsgs"`, `{"documents":["/etc/vnet"]}; did you mean "nsg"?`},
 		{with(`"Mode":"vnet"`), 2, `"Mode"`, `did you mean "mode"?`},
 		{with(`"statedir":"/x"`), 2, `"statedir"`, `did you mean "stateDir"?`},
 		{with(`"mtuu":1500`), 2, `"mtuu"`, `1500; did you mean "mtu"?`},
@@ -231,6 +231,8 @@ func TestBroken(t *testing.T) {
 	t.Run("forms", func(t *testing.T) { checkBroken(t, VNet, brokenForms()) })
 	t.Run("results", func(t *testing.T) { checkBroken(t, VNet, brokenResults()) })
 	t.Run("values", func(t *testing.T) { checkBroken(t, VNet, brokenValues()) })
+	t.Run("nsg", func(t *testing.T) { checkBroken(t, VNet, brokenNSG()) })
+	t.Run("annotations", func(t *testing.T) { checkBroken(t, VNet, brokenAnnotations()) })
 }
 
 func TestBrokenForTheIPAMPlugin(t *testing.T) {

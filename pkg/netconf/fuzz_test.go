@@ -1,17 +1,19 @@
 package netconf
 
 import (
+	"path"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
 
 func addSeeds(f *testing.F) {
 	f.Helper()
-	for _, s := range []string{minimal, full, everything} {
+	for _, s := range []string{minimal, full, everything, filtered, annotated(`{"vnet-cni.io/nsg":"web-nsg","vnet-cni.io/asgs":"web,api"}`)} {
 		f.Add([]byte(s))
 	}
-	for _, rows := range [][]brokenRow{brokenKeys(), brokenForms(), brokenResults(), brokenValues()} {
+	for _, rows := range [][]brokenRow{brokenKeys(), brokenForms(), brokenResults(), brokenValues(), brokenNSG(), brokenAnnotations()} {
 		for _, row := range rows {
 			if len(row.stdin) < 4096 {
 				f.Add([]byte(row.stdin))
@@ -57,14 +59,45 @@ func FuzzParseLenient(f *testing.F) {
 			if c.Uplink != "" && ifNameFault(c.Uplink) != "" || fileNameFault(c.IPAM.Type) != "" || !c.HasValidAttachments && c.ValidAttachments != nil {
 				t.Fatalf("unfit: %+v", c)
 			}
+			checkGroups(t, c.NSG, c.PodNSG, c.PodASGs)
 		}
 	})
+}
+
+// checkGroups holds what was read to the bounds that its users rely on.
+func checkGroups(t *testing.T, n *NSG, podNSG string, podASGs []string) {
+	t.Helper()
+	names := append([]string{}, podASGs...)
+	if podNSG != "" {
+		names = append(names, podNSG)
+	}
+	if n != nil {
+		if len(n.Documents) == 0 || len(n.Documents) > maxDocuments || n.VirtualNetwork != nil && len(n.VirtualNetwork) == 0 {
+			t.Fatalf("unfit: %+v", n)
+		}
+		for _, d := range n.Documents {
+			if path.Clean(d) != d || !path.IsAbs(d) {
+				t.Fatalf("unfit: %q", d)
+			}
+		}
+		if n.Subnet != "" {
+			names = append(names, n.Subnet)
+		}
+	}
+	for _, name := range names {
+		if groupFault(name) != "" || asgName(name) == "" {
+			t.Fatalf("unfit: %q", name)
+		}
+	}
+	if len(podASGs) > maxASGs {
+		t.Fatalf("%d ASGs", len(podASGs))
+	}
 }
 
 func FuzzParseArgs(f *testing.F) {
 	for _, s := range []string{
 		"", ";", "IP=10.1.2.3/16,fd00::3;MAC=02:00:00:00:00:01", "IgnoreUnknown=1;K8S_POD_NAME=p;K8S_POD_NAMESPACE=n;X=y",
-		"IP=::ffff:1.2.3.4", "MAC=ff:ff:ff:ff:ff:ff", "A=b=c", "\xff=\x00",
+		"VNET_NSG=web-nsg;VNET_ASGS=web,/subscriptions/s/API", "VNET_ASGS=a,A", "IP=::ffff:1.2.3.4", "MAC=ff:ff:ff:ff:ff:ff", "A=b=c", "\xff=\x00",
 	} {
 		f.Add(s)
 	}
@@ -75,6 +108,13 @@ func FuzzParseArgs(f *testing.F) {
 				t.Fatalf("code %d: %v", code, err)
 			}
 			return
+		}
+		checkGroups(t, nil, args.NSG, args.ASGs)
+		if asgs := (&Conf{}).RequestedASGs(args); len(asgs) != len(args.ASGs) || !slices.IsSorted(asgs) {
+			t.Fatalf("%q requests %q", s, asgs)
+		}
+		if err := (&Conf{}).CheckArgs(args); err != nil {
+			checkError(t, err)
 		}
 		for _, a := range args.IP {
 			if unicastFault(a) != "" {

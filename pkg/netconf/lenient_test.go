@@ -19,7 +19,12 @@ func TestLenientAccepts(t *testing.T) {
 		want  *Conf
 	}{
 		{minimal, def(same)},
-		{with(`"nsg":{"documents":["/etc/vnet"]},"Mode":1`), def(same)},
+		{with(`"filter":{"documents":["/etc/vnet"]},"Mode":1`), def(same)},
+		{with(`"nsg":{"documents":["/etc/vnet"],"odd":1}`), def(func(c *Conf) { c.NSG = &NSG{Documents: []string{"/etc/vnet"}} })},
+		{with(`"nsg":{"documents":["/a"]},"nsg":{"documents":["/b"]}`), def(func(c *Conf) { c.NSG = &NSG{Documents: []string{"/b"}} })},
+		{with(`"nsg":{"documents":["etc"]},"runtimeConfig":` + annotations(`{"vnet-cni.io/nsg":7}`)), def(same)},
+		{with(`"nsg":{"documents":["/b"]},"runtimeConfig":` + annotations(`{"vnet-cni.io/nsg":7,"vnet-cni.io/asgs":"web"}`)),
+			def(func(c *Conf) { c.NSG = &NSG{Documents: []string{"/b"}}; c.PodASGs = []string{"web"} })},
 		{with(`"mode":"flat","uplink":5,"mtu":"x","masquerade":7,"dns":"x"`), def(same)},
 		{with(`"mtu":1,"masquerade":{"except":["x"]},"runtimeConfig":9,"prevResult":[1]`), def(same)},
 		{with(`"mtu":1400,"mtu":1401`), def(func(c *Conf) { c.MTU = 1401 })},
@@ -105,7 +110,7 @@ func TestLenientRefuses(t *testing.T) {
 // What ADD refuses for another reason than these, DEL still takes.
 func TestLenientTakesWhatStrictRefuses(t *testing.T) {
 	taken, refused := 0, 0
-	for _, rows := range [][]brokenRow{brokenKeys(), brokenResults(), brokenForms(), brokenValues()} {
+	for _, rows := range [][]brokenRow{brokenKeys(), brokenResults(), brokenForms(), brokenValues(), brokenNSG(), brokenAnnotations()} {
 		for _, row := range rows {
 			c, err := ParseLenient(VNet, []byte(row.stdin))
 			if err != nil {
@@ -143,4 +148,17 @@ func TestAttachmentsAbsentEmptyAndNull(t *testing.T) {
 		}
 	}
 	t.Logf("%d configurations", len(rows))
+}
+
+// Nothing that the key nsg or an annotation can be keeps a pod from going.
+func TestLenientNeverFailsByNSG(t *testing.T) {
+	rows := append(brokenNSG(), brokenAnnotations()...)
+	for _, row := range rows {
+		for _, p := range []Plugin{VNet, VNetIPAM} {
+			if _, err := ParseLenient(p, []byte(row.stdin)); err != nil {
+				t.Errorf("%s: %v", row.stdin[:min(len(row.stdin), 300)], err)
+			}
+		}
+	}
+	t.Logf("%d configurations for each plugin", len(rows))
 }

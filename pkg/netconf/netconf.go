@@ -54,11 +54,17 @@ type Conf struct {
 	MTU        int    // bytes; 0: the uplink's
 	StateDir   string // absolute and clean
 	Masquerade *Masquerade
+	NSG        *NSG // nil: no filtering was asked for, or a lenient reader could not read it
 	IPAM       IPAM
 	DNS        types.DNS
 
 	FixedIPs []netip.Addr     // runtimeConfig.ips: capability "ips", addresses or CIDRs
 	FixedMAC net.HardwareAddr // runtimeConfig.mac: capability "mac"; nil: none asked for
+
+	// What the pod's annotations ask for: name or resource id, as written. They
+	// are read only where NSG is set: who writes a pod does not know its network.
+	PodNSG  string
+	PodASGs []string
 
 	// PrevResult is the result so far, converted from whatever CNI version it
 	// came in to the newest one; nil when absent. Its lists hold no nil, every

@@ -3,6 +3,9 @@ package netconf
 import (
 	"net"
 	"net/netip"
+	"slices"
+
+	"github.com/vnet-cni/vnet-cni/pkg/cnierr"
 )
 
 // RequestedIPs are the addresses that the runtime asks for: by the capability
@@ -20,6 +23,63 @@ func (c *Conf) RequestedMAC(a Args) net.HardwareAddr {
 		return c.FixedMAC
 	}
 	return a.MAC
+}
+
+// RequestedNSG is the pod's own NSG, by name or resource id as written: VNET_NSG
+// in CNI_ARGS, else the annotation; "": none. CNI_ARGS come first because no
+// author of a pod can write them.
+func (c *Conf) RequestedNSG(a Args) string {
+	if a.NSG != "" {
+		return a.NSG
+	}
+	return c.PodNSG
+}
+
+// RequestedASGs are the names of the ASGs that the pod is in, from the same
+// sources: the last segments of resource ids, in lower case, sorted, each once.
+func (c *Conf) RequestedASGs(a Args) []string {
+	groups := a.ASGs
+	if len(groups) == 0 {
+		groups = c.PodASGs
+	}
+	var names []string
+	for _, g := range groups {
+		names = append(names, asgName(g))
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// CheckArgs refuses what CNI_ARGS asks for and the network cannot give: a
+// filter that was asked for must not be missing silently. Errors have code 4.
+func (c *Conf) CheckArgs(a Args) error {
+	switch {
+	case c.NSG != nil:
+		return nil
+	case a.NSG != "":
+		return c.noNSG(nsgArg, a.NSG)
+	case len(a.ASGs) > 0:
+		return c.noNSG(asgsArg, a.ASGs[0])
+	}
+	return nil
+}
+
+func (c *Conf) noNSG(key, value string) error {
+	return cnierr.Errorf(cnierr.Environment, "CNI_ARGS: %s: value %s cannot be had: network %s has no nsg in its configuration",
+		key, showString(value), showString(c.Name))
+}
+
+// Permits tells whether a pod of the Kubernetes namespace may choose the NSG or
+// ASG, given by name or resource id; case does not matter. Without a namespace
+// there is no Kubernetes, and whoever calls the plugin is root. A name can mean
+// several groups: an NSG that was looked up is to be asked for by its id.
+func (c *Conf) Permits(namespace, nameOrID string) bool {
+	if c.NSG == nil || c.NSG.Allowed == nil || namespace == "" {
+		return true
+	}
+	return slices.ContainsFunc(c.NSG.Allowed[namespace], func(entry string) bool {
+		return entry == anyGroup || sameGroup(entry, nameOrID)
+	})
 }
 
 // PrevResultHas tells whether prevResult has the address, on whatever interface.

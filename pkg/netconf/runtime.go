@@ -12,6 +12,14 @@ import (
 	"github.com/vnet-cni/vnet-cni/pkg/cnierr"
 )
 
+const (
+	// annotationsKey is the capability by which containerd hands over a pod's
+	// annotations (pkg/cri/annotations, PodAnnotations).
+	annotationsKey = "io.kubernetes.cri.pod-annotations"
+	nsgAnnotation  = "vnet-cni.io/nsg"
+	asgsAnnotation = "vnet-cni.io/asgs"
+)
+
 // runtimeConfig reads the capabilities that the plugin has. Others are the
 // runtime's to put there. A null is what libcni writes for a nil Go value.
 func (d *decoder) runtimeConfig(path string, raw json.RawMessage) error {
@@ -21,7 +29,37 @@ func (d *decoder) runtimeConfig(path string, raw json.RawMessage) error {
 	return d.object(path, raw, d.soften([]field{
 		{key: "ips", set: d.fixedIPs},
 		{key: "mac", set: d.fixedMAC},
+		{key: annotationsKey, set: d.annotations},
 	}), true)
+}
+
+// annotations reads what the pod asks for. Other annotations are others'.
+func (d *decoder) annotations(path string, raw json.RawMessage) error {
+	if d.conf.NSG == nil || isNull(raw) {
+		return nil
+	}
+	return d.object(path, raw, d.soften([]field{
+		{key: nsgAnnotation, set: d.podNSG},
+		{key: asgsAnnotation, set: d.podASGs},
+	}), true)
+}
+
+func (d *decoder) podNSG(path string, raw json.RawMessage) (err error) {
+	d.conf.PodNSG, err = group(path, raw)
+	return err
+}
+
+func (d *decoder) podASGs(path string, raw json.RawMessage) error {
+	s, err := text(path, raw)
+	if err != nil {
+		return err
+	}
+	groups, reason := groupList(s)
+	if reason != "" {
+		return fault(cnierr.Config, path, raw, reason)
+	}
+	d.conf.PodASGs = groups
+	return nil
 }
 
 func (d *decoder) fixedIPs(path string, raw json.RawMessage) error {

@@ -26,21 +26,23 @@ func vital(key string) bool {
 	return key == "name" || key == "stateDir" || key == validAttachmentsKey
 }
 
-// topLevel lists the keys that the plugin reads.
+// topLevel lists the keys that the plugin reads. What the runtime adds comes
+// last, for it is judged by the rest.
 func (d *decoder) topLevel() []field {
 	fields := []field{
 		{key: "name", set: d.name, need: "every network has a name", vital: true},
 		{key: "cniVersion", set: d.cniVersion, need: `the configuration says which version of CNI it follows, such as "1.0.0"`},
 		{key: "stateDir", set: d.stateDir, vital: true},
 		{key: "ipam", set: d.ipam, need: "an object with the type and the pools of the addresses is required"},
-		{key: "runtimeConfig", set: d.runtimeConfig},
-		{key: "prevResult", set: d.prevResult},
-		{key: validAttachmentsKey, set: d.validAttachments, vital: true},
 	}
 	if d.plugin == VNet {
 		fields = append(fields, d.mainPlugin()...)
 	}
-	return d.soften(fields)
+	return d.soften(append(fields,
+		field{key: "runtimeConfig", set: d.runtimeConfig},
+		field{key: "prevResult", set: d.prevResult},
+		field{key: validAttachmentsKey, set: d.validAttachments, vital: true},
+	))
 }
 
 // mainPlugin lists the keys that only the main plugin reads, and those that the
@@ -52,6 +54,7 @@ func (d *decoder) mainPlugin() []field {
 		{key: "uplink", set: d.uplink},
 		{key: "mtu", set: d.mtu},
 		{key: "masquerade", set: d.masquerade},
+		{key: "nsg", set: d.nsg},
 		{key: "dns", set: d.dns},
 		{key: "cniVersions"},
 		{key: "capabilities"},
@@ -101,19 +104,13 @@ func (d *decoder) pluginType(path string, raw json.RawMessage) error {
 // stateDir must be written clean, so that one directory has one name. A lenient
 // reader cleans it: a slash too many must not strand the pods.
 func (d *decoder) stateDir(key string, raw json.RawMessage) error {
-	s, err := text(key, raw)
+	s, err := absolutePath(key, raw)
 	if err != nil {
 		return err
 	}
-	if !path.IsAbs(s) {
-		return fault(cnierr.Config, key, raw, "is not an absolute path")
-	}
-	if !allPrintable(s) {
-		return fault(cnierr.Config, key, raw, "has characters that cannot be printed")
-	}
 	clean := path.Clean(s)
 	if clean != s && !d.lenient {
-		return fault(cnierr.Config, key, raw, "is not a clean path: write "+showString(clean))
+		return uncleanFault(key, raw, clean)
 	}
 	d.conf.StateDir = clean
 	return nil

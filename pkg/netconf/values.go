@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net"
 	"net/netip"
+	"path"
 	"strconv"
 	"strings"
 	"unicode"
@@ -20,6 +21,25 @@ const (
 	maxIfName      = 15 // IFNAMSIZ without the final NUL
 	maxFileName    = 255
 )
+
+// absolutePath reads a path that a listing can show.
+func absolutePath(key string, raw json.RawMessage) (string, error) {
+	s, err := text(key, raw)
+	if err != nil {
+		return "", err
+	}
+	if !path.IsAbs(s) {
+		return "", fault(cnierr.Config, key, raw, "is not an absolute path")
+	}
+	if !allPrintable(s) {
+		return "", fault(cnierr.Config, key, raw, "has characters that cannot be printed")
+	}
+	return s, nil
+}
+
+func uncleanFault(key string, raw json.RawMessage, clean string) error {
+	return fault(cnierr.Config, key, raw, "is not a clean path: write "+showString(clean))
+}
 
 // prefix reads a CIDR of either family without host bits.
 func prefix(path string, raw json.RawMessage) (netip.Prefix, error) {
