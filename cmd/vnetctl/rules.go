@@ -7,6 +7,7 @@ import (
 	"github.com/vnet-cni/vnet-cni/ipam"
 	"github.com/vnet-cni/vnet-cni/pkg/attachment"
 	"github.com/vnet-cni/vnet-cni/pkg/firewall"
+	"github.com/vnet-cni/vnet-cni/pkg/policy"
 )
 
 // rulesFor is what the firewall has to hold for these leases, the oldest first:
@@ -84,6 +85,11 @@ func (c *collection) collectRules(network string) error {
 func (c *collection) removeRules(network string) (keep string, err error) {
 	if err := c.node.Firewall.Remove(c.stateDir, network); err != nil {
 		return "", err
+	}
+	if network != everyNetwork {
+		if err := policy.Forget(c.stateDir, network); err != nil {
+			return "", err
+		}
 	}
 	all, err := c.allLeases()
 	if err != nil {

@@ -178,7 +178,7 @@ func (n *node) judgeRules(s *networkStatus, rules firewall.Network) error {
 	if !rules.IPv4 && !rules.IPv6 {
 		return nil
 	}
-	problems, err := n.Firewall.Problems(rules, nil)
+	problems, err := n.Firewall.Problems(rules)
 	if err != nil {
 		return err
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/vnet-cni/vnet-cni/pkg/cnierr"
 	"github.com/vnet-cni/vnet-cni/pkg/firewall"
 	"github.com/vnet-cni/vnet-cni/pkg/link"
+	"github.com/vnet-cni/vnet-cni/pkg/policy"
 )
 
 // Record is what a lease carries of its attachment.
@@ -33,6 +34,11 @@ type Record struct {
 
 	Masquerade bool           `json:"masquerade,omitempty"`
 	Except     []netip.Prefix `json:"except,omitempty"`
+
+	Judged bool     `json:"judged,omitempty"` // the network's security groups decide about its traffic
+	Group  string   `json:"group,omitempty"`  // key of the group of its interface, or ""
+	ASGs   []string `json:"asgs,omitempty"`   // in lower case
+	Lost   bool     `json:"lost,omitempty"`   // the store was lost: nobody knows the groups
 
 	Delegate *Delegate `json:"delegate,omitempty"` // nil: the address is from our own store
 	DNS      types.DNS `json:"dns,omitzero"`       // what a foreign IPAM plugin answered
@@ -103,17 +109,17 @@ func (n *Node) Remove(network string, r Record, addrs []netip.Addr) error {
 		return cnierr.Wrap(cnierr.Kernel, err)
 	}
 	for _, a := range addrs {
-		if err := n.Forget(network, r.Uplink, a); err != nil {
+		if err := n.Forget(network, r, a); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// Forget takes an address whose link is gone off the uplink and out of the packet
-// filter, unless the node routes it to another link: then it is another pod's,
-// and this attachment got no further than to lease it.
-func (n *Node) Forget(network, uplink string, a netip.Addr) error {
+// Forget takes an address whose link is gone off the record's uplink and out of
+// the packet filter, unless the node routes it to another link: then it is another
+// pod's, and this attachment got no further than to lease it.
+func (n *Node) Forget(network string, r Record, a netip.Addr) error {
 	use, err := n.Host.AddressUse(a)
 	if err != nil {
 		return cnierr.Wrap(cnierr.Kernel, err)
@@ -121,13 +127,13 @@ func (n *Node) Forget(network, uplink string, a netip.Addr) error {
 	if use.Local || use.Routed {
 		return nil
 	}
-	if err := n.RemoveProxy(uplink, []netip.Addr{a}); err != nil {
+	if err := n.RemoveProxy(r.Uplink, []netip.Addr{a}); err != nil {
 		return err
 	}
 	if err := n.Firewall.ForgetFlows(a); err != nil {
 		return cnierr.Wrap(cnierr.Firewall, err)
 	}
-	return cnierr.Wrap(cnierr.Firewall, n.Firewall.RemovePod(network, a))
+	return cnierr.Wrap(cnierr.Firewall, n.Firewall.RemovePod(network, r.FilterPod(a)))
 }
 
 // RemoveProxy ends the node's answers for the addresses on the uplink; "" is none.
@@ -142,53 +148,11 @@ func (n *Node) RemoveProxy(uplink string, addrs []netip.Addr) error {
 	return cnierr.Wrap(cnierr.Kernel, err)
 }
 
-// Rebuild returns the leases that the kernel still shows of a network whose
-// store was lost.
-func Rebuild(network string) ([]ipam.Lease, error) {
-	host, err := link.OpenHost()
-	if err != nil {
-		return nil, err
-	}
-	defer host.Close()
-	found, err := host.Attachments()
-	if err != nil {
-		return nil, fmt.Errorf("read the pods of network %s from the node's links and routes: %w", network, err)
-	}
-	var leases []ipam.Lease
-	for _, a := range found {
-		if a.Network != network || len(a.Addrs) == 0 {
-			continue
-		}
-		l, err := rebuilt(a)
-		if err != nil {
-			return nil, err
-		}
-		leases = append(leases, l)
-	}
-	return leases, nil
-}
-
-func rebuilt(a link.Attachment) (ipam.Lease, error) {
-	mac := a.PodMAC
-	if mac == nil {
-		mac = link.PodMAC(a.Network, a.ContainerID, a.IfName)
-	}
-	record, err := Record{HostVeth: a.HostName, Uplink: a.Uplink, PodMAC: mac.String()}.Encode()
-	if err != nil {
-		return ipam.Lease{}, err
-	}
-	l := ipam.Lease{Key: ipam.Key{ContainerID: a.ContainerID, IfName: a.IfName}, Attachment: record}
-	for _, addr := range a.Addrs {
-		l.Addresses = append(l.Addresses, netip.PrefixFrom(addr, addr.BitLen()))
-	}
-	return l, nil
-}
-
 // Store returns the lease store of a network of attachments.
 func Store(dir, network string) *ipam.Store {
 	return ipam.New(ipam.Options{
 		Dir: dir, Network: network,
-		Rebuild: func() ([]ipam.Lease, error) { return Rebuild(network) },
+		Rebuild: func() ([]ipam.Lease, error) { return Rebuild(dir, network) },
 	})
 }
 
@@ -215,11 +179,17 @@ func (n *Node) Problems(network string, l ipam.Lease, r Record) ([]string, error
 		return nil, cnierr.Wrap(cnierr.Kernel, err)
 	}
 	rules := r.Rules(network, "", Addrs(l))
-	more, err := n.Firewall.Problems(rules, Addrs(l))
+	more, err := n.Firewall.Problems(rules, r.FilterPod(Addrs(l)...))
 	if err != nil {
 		return nil, cnierr.Wrap(cnierr.Firewall, err)
 	}
 	return append(problems, more...), nil
+}
+
+// FilterPod is what the packet filter knows of the attachment and these of its
+// addresses.
+func (r Record) FilterPod(addrs ...netip.Addr) firewall.Pod {
+	return firewall.Pod{Addrs: addrs, Group: r.Group, ASGs: r.ASGs, Lost: r.Lost}
 }
 
 // Rules is what the firewall has to hold for the attachment's network. Without a
@@ -234,5 +204,20 @@ func (r Record) Rules(network, stateDir string, addrs []netip.Addr) firewall.Net
 		n.IPv4 = n.IPv4 || a.Is4()
 		n.IPv6 = n.IPv6 || a.Is6()
 	}
+	if r.Judged {
+		n.Judging = &firewall.Judging{Group: r.Group, Load: func() (*firewall.Policies, error) {
+			return inForce(stateDir, network)
+		}}
+	}
 	return n
+}
+
+// inForce is what judges the pods of a network, for rules that have to be made
+// anew where nobody has its configuration.
+func inForce(stateDir, network string) (*firewall.Policies, error) {
+	rules, err := policy.Reopen(stateDir, network, Pods(stateDir, network))
+	if err != nil {
+		return nil, err
+	}
+	return rules.Judging("").Load()
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/vishvananda/netns"
 
 	"github.com/vnet-cni/vnet-cni/ipam"
+	"github.com/vnet-cni/vnet-cni/pkg/firewall"
 	"github.com/vnet-cni/vnet-cni/pkg/link"
 )
 
@@ -120,7 +121,7 @@ func TestRebuild(t *testing.T) {
 	}
 	attach(t, n, "other", "c3", true, addrs("10.242.0.7"))
 	attach(t, n, "pods", "c4", false, nil) // died before it got an address: nothing to lease
-	leases, err := Rebuild("pods")
+	leases, err := Rebuild(t.TempDir(), "pods")
 	must(t, err)
 	if len(leases) != len(want) {
 		t.Fatalf("%d leases, want %d: %+v", len(leases), len(want), leases)
@@ -129,7 +130,7 @@ func TestRebuild(t *testing.T) {
 	for _, l := range leases {
 		r, ours, err := Of(l)
 		w := want[l.ContainerID]
-		w.Sandbox = "" // the kernel does not say it
+		w.Sandbox, w.Lost = "", true // the kernel does not say all
 		if err != nil || !ours || l.IfName != "eth0" || !reflect.DeepEqual(r, w) {
 			t.Errorf("%+v: %+v, %v, %v; want %+v", l.Key, r, ours, err, w)
 		}
@@ -137,7 +138,7 @@ func TestRebuild(t *testing.T) {
 			t.Errorf("%s has %s, want %s", l.ContainerID, got, lengths[l.ContainerID])
 		}
 	}
-	if leases, err := Rebuild("nobody"); err != nil || len(leases) != 0 {
+	if leases, err := Rebuild(t.TempDir(), "nobody"); err != nil || len(leases) != 0 {
 		t.Errorf("an unknown network: %v, %v", leases, err)
 	}
 	t.Logf("%d of 4 pods", len(want))
@@ -227,7 +228,7 @@ func TestProblems(t *testing.T) {
 	}
 	rules := r.Rules("pods", t.TempDir(), list)
 	must(t, n.Firewall.Ensure(rules))
-	must(t, n.Firewall.AddPod(rules, list[0]))
+	must(t, n.Firewall.AddPod(rules, firewall.Pod{Addrs: list[:1]}))
 	if got := look(); got != "" {
 		t.Errorf("a healthy pod: %q", got)
 	}

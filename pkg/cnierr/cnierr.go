@@ -35,6 +35,8 @@ const (
 	Firewall       uint = 106 // iptables or ipset failed
 	Check          uint = 107 // CHECK found damage
 	Delegate       uint = 108 // a delegated IPAM plugin failed without a code of its own
+	Documents      uint = 109 // the documents of security groups, or the group asked for, cannot be used
+	Forbidden      uint = 110 // the pod may not choose the security group that it asks for
 )
 
 // Error is an error with the code that the runtime will be given.

@@ -12,10 +12,10 @@ func BenchmarkPod(b *testing.B) {
 		if err := f.Ensure(n); err != nil {
 			b.Fatal(err)
 		}
-		if err := f.AddPod(n, pod4); err != nil {
+		if err := f.AddPod(n, podOf(pod4)); err != nil {
 			b.Fatal(err)
 		}
-		if err := f.RemovePod(n.Name, pod4); err != nil {
+		if err := f.RemovePod(n.Name, podOf(pod4)); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -89,7 +89,7 @@ func TestChangeDuringInstallation(t *testing.T) {
 		want := rules(t, f)
 		sh(t, "iptables -w -F FORWARD")
 		await(t, "the flush becomes visible", func() bool {
-			problems, err := f.Problems(n, nil)
+			problems, err := f.Problems(n)
 			return err != nil || len(problems) > 0
 		})
 		var once sync.Once
@@ -118,7 +118,7 @@ func TestPodDuringRemoval(t *testing.T) {
 		want := rules(t, f)
 		f.step = func(name string) {
 			if name == "destroy vnet-pods-4" {
-				if err := f.AddPod(n, pod4); err != nil {
+				if err := f.AddPod(n, podOf(pod4)); err != nil {
 					t.Error(err)
 				}
 			}

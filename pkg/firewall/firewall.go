@@ -1,6 +1,7 @@
 // Package firewall keeps the node's packet filter rules for pods: the guard
-// against spoofed sources, the acceptance of pods in spite of a DROP policy
-// and the masquerading of a network's traffic to the outside.
+// against spoofed sources, the judgement by network security groups, the
+// acceptance of pods in spite of a DROP policy and the masquerading of a
+// network's traffic to the outside.
 //
 // Rules are static and speak of sets; pods come and go as members of these
 // sets. Whether the rules are in place is told by the sets' reference counts,
@@ -15,6 +16,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -29,6 +32,8 @@ type Network struct {
 
 	Masquerade bool           // traffic of its pods to the outside gets the node's address
 	Except     []netip.Prefix // both families; never masqueraded to
+
+	Judging *Judging // by security groups; nil: whatever its pods send and receive passes
 
 	// Pods lists the addresses of the network's living pods, NodePods those of
 	// all networks of the node. They are asked when rules are installed, so that
@@ -60,31 +65,43 @@ func Open() (*Firewall, error) {
 // Close releases the handle's socket.
 func (f *Firewall) Close() { f.sets.close() }
 
-// Ensure makes the network's rules and sets complete. When they are, it sends
-// one request, with masquerade three, for each family and starts no program;
-// else it installs them under a lock in the state directory. The node's IPv4
-// rules belong to every network.
+// Ensure makes the network's rules and sets complete. When they are, it sends a
+// request for each set whose references tell of rules, and starts no program; else
+// it installs them under a lock in the state directory. The node's IPv4 rules
+// belong to every network.
 //
 // When a lock is not to be had in time, errors.Is(err, ErrLocked) holds.
 //
 // A network that no longer masquerades keeps its old rules until Remove, but
 // AddPod makes no pod subject to them any more.
 func (f *Firewall) Ensure(n Network) error {
-	faults, err := f.faults(n, f.setFault)
-	if err != nil || len(faults) == 0 {
+	need, err := f.needed(n)
+	if err != nil || need == nothing {
 		return err
 	}
 	return f.install(n)
 }
 
-// AddPod makes the address a pod's: it may send, is accepted and, with
-// masquerade, masqueraded. Repeating it is harmless. Without the set, which
-// Ensure creates, errors.Is(err, unix.ENOENT) holds.
-func (f *Firewall) AddPod(n Network, a netip.Addr) error {
-	a = a.Unmap()
-	for _, set := range podSets(n, familyOf(a)) {
-		if err := f.sets.add(set, single(a)); err != nil {
-			return fmt.Errorf("network %s: %w", n.Name, err)
+// AddPod makes the addresses a pod's: it may send, is accepted, judged with the
+// network's judging and masqueraded with its masquerade. Repeating it is harmless.
+// Without the sets, which Ensure creates, errors.Is(err, unix.ENOENT) holds.
+//
+// Ensure has to follow, also where it came before: only then is it sure that
+// nobody took the rules of the pod's group away before it was known as a member.
+func (f *Firewall) AddPod(n Network, p Pod) error {
+	for _, a := range p.Addrs {
+		a = a.Unmap()
+		fam := familyOf(a)
+		sets, asgs := podSets(n, p, fam)
+		for _, set := range asgs {
+			if err := f.sets.create(set, hashIP, fam); err != nil {
+				return fmt.Errorf("network %s: %w", n.Name, err)
+			}
+		}
+		for _, set := range slices.Concat(sets, asgs) {
+			if err := f.sets.add(set, single(a)); err != nil {
+				return fmt.Errorf("network %s: %w", n.Name, err)
+			}
 		}
 	}
 	return nil
@@ -92,24 +109,42 @@ func (f *Firewall) AddPod(n Network, a netip.Addr) error {
 
 // RemovePod undoes AddPod whatever the network's configuration is by now. An
 // address or a set that is not there is success, and so is a kernel without ipset.
-func (f *Firewall) RemovePod(network string, a netip.Addr) error {
-	a = a.Unmap()
+func (f *Firewall) RemovePod(network string, p Pod) error {
 	var errs []error
-	for _, set := range podSets(Network{Name: network, Masquerade: true}, familyOf(a)) {
-		if err := f.sets.remove(set, single(a)); err != nil {
-			errs = append(errs, fmt.Errorf("network %s: %w", network, err))
+	for _, a := range p.Addrs {
+		a = a.Unmap()
+		sets, asgs := podSets(Network{Name: network, Masquerade: true, Judging: &Judging{}}, p, familyOf(a))
+		if p.Lost {
+			every, err := f.membersOf(network, familyOf(a))
+			errs, asgs = append(errs, err), every
+		}
+		for _, set := range slices.Concat(sets, asgs) {
+			if err := f.sets.remove(set, single(a)); err != nil {
+				errs = append(errs, fmt.Errorf("network %s: %w", network, err))
+			}
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// Problems tells what is missing for the network and for its pod or pods with
-// the addresses: rules, sets or membership. Without addresses it is about the
-// network only. It changes nothing and starts no program.
+// membersOf names all sets that a judged pod of the network can be a member of.
+func (f *Firewall) membersOf(network string, fam family) ([]string, error) {
+	names, err := f.sets.names()
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(judgingSetsOf(names, network, fam), func(name string) bool {
+		return strings.HasPrefix(name, contentSets(network))
+	}), nil
+}
+
+// Problems tells what is missing for the network and for the pods: rules, sets or
+// membership. Without pods it is about the network only. It changes nothing and
+// starts no program.
 //
 // It takes any set of exceptions that rules of the network use for the right
 // one: a network's exceptions change while its pods live.
-func (f *Firewall) Problems(n Network, addrs []netip.Addr) ([]string, error) {
+func (f *Firewall) Problems(n Network, pods ...Pod) ([]string, error) {
 	problems, err := f.faults(n, func(want wantedSet) (string, error) {
 		if want.typ == hashNet {
 			return f.exceptFault(n, want)
@@ -119,20 +154,23 @@ func (f *Firewall) Problems(n Network, addrs []netip.Addr) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, a := range addrs {
-		missing, err := f.missing(n, a.Unmap())
-		if err != nil {
-			return nil, err
+	for _, p := range pods {
+		for _, a := range p.Addrs {
+			missing, err := f.missing(n, p, a.Unmap())
+			if err != nil {
+				return nil, err
+			}
+			problems = append(problems, missing...)
 		}
-		problems = append(problems, missing...)
 	}
 	return problems, nil
 }
 
 // missing describes the sets that a pod's address should be in and is not.
-func (f *Firewall) missing(n Network, a netip.Addr) ([]string, error) {
+func (f *Firewall) missing(n Network, p Pod, a netip.Addr) ([]string, error) {
 	var missing []string
-	for _, set := range podSets(n, familyOf(a)) {
+	sets, asgs := podSets(n, p, familyOf(a))
+	for _, set := range slices.Concat(sets, asgs) {
 		in, err := f.sets.contains(set, single(a))
 		switch {
 		case err != nil && !errors.Is(err, unix.ENOENT):
@@ -144,12 +182,18 @@ func (f *Firewall) missing(n Network, a netip.Addr) ([]string, error) {
 	return missing, nil
 }
 
-// podSets names the sets that a pod's address of the family belongs to.
-func podSets(n Network, f family) []string {
+// podSets names the sets that a pod's address of the family belongs to, and apart
+// from them those of its application security groups.
+func podSets(n Network, p Pod, f family) (sets, asgs []string) {
+	sets = []string{f.podSet()}
 	if n.Masquerade {
-		return []string{f.podSet(), masqSet(n.Name, f)}
+		sets = append(sets, masqSet(n.Name, f))
 	}
-	return []string{f.podSet()}
+	if n.Judging != nil {
+		judged, groups := p.membership(n.Name, f)
+		return append(sets, judged...), groups
+	}
+	return sets, nil
 }
 
 func single(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }

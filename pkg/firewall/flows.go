@@ -39,14 +39,14 @@ func (f *Firewall) ForgetFlows(a netip.Addr) error {
 		// The kernel's filter compares IPv6 addresses the wrong way round and
 		// would delete everybody else's flows (ctnetlink_filter_match_tuple
 		// negates ipv6_addr_cmp; seen in 6.18).
-		return deleteListedFlows(a)
+		return deleteFlowsOf(a)
 	}
 	// The source of the original direction opened the flow. The source of the
 	// reply is who really answers, whatever address the opener was given.
 	for _, direction := range []int{nl.CTA_TUPLE_ORIG, nl.CTA_TUPLE_REPLY} {
 		err := f.sets.deleteFlows(a, direction)
 		if errors.Is(err, unix.EINVAL) {
-			return deleteListedFlows(a) // before 6.9 the kernel filters only listings
+			return deleteFlowsOf(a) // before 6.9 the kernel filters only listings
 		}
 		if err != nil {
 			return err
@@ -109,22 +109,23 @@ func (s *sets) deleteFlows(a netip.Addr, direction int) error {
 	})
 }
 
-// deleteListedFlows lists the table and deletes what is the address's, where
-// the kernel cannot be asked to filter a deletion.
-func deleteListedFlows(a netip.Addr) error {
+// deleteListedFlows lists the family's table and deletes what the filter picks,
+// where the kernel cannot be asked to filter a deletion.
+func deleteListedFlows(fam family, which netlink.CustomConntrackFilter) error {
 	const attempts = 5 // a listing that the table changed under is not whole
-	fam := netlink.InetFamily(unix.AF_INET)
-	if a.Is6() {
-		fam = unix.AF_INET6
-	}
 	var err error
 	for range attempts {
-		_, err = netlink.ConntrackDeleteFilters(netlink.ConntrackTable, fam, flowsOf(a))
+		_, err = netlink.ConntrackDeleteFilters(netlink.ConntrackTable, netlink.InetFamily(fam.protocol()), which)
 		if !errors.Is(err, netlink.ErrDumpInterrupted) {
 			break
 		}
 	}
-	if err != nil {
+	return err
+}
+
+// deleteFlowsOf is deleteListedFlows for the flows that ForgetFlows is about.
+func deleteFlowsOf(a netip.Addr) error {
+	if err := deleteListedFlows(familyOf(a), flowsOf(a)); err != nil {
 		return fmt.Errorf("delete the tracked flows of %s: %w", a, err)
 	}
 	return nil

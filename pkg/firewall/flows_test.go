@@ -113,8 +113,8 @@ func trackAll(t *testing.T, forgotten ...netip.Addr) (stay []string) {
 func TestForgetFlows(t *testing.T) {
 	mapped := netip.AddrFrom16(owner4.As16())
 	ways := map[string]func(*Firewall, netip.Addr) error{
-		"ForgetFlows":       (*Firewall).ForgetFlows,
-		"deleteListedFlows": func(_ *Firewall, a netip.Addr) error { return deleteListedFlows(a.Unmap()) },
+		"ForgetFlows":   (*Firewall).ForgetFlows,
+		"deleteFlowsOf": func(_ *Firewall, a netip.Addr) error { return deleteFlowsOf(a.Unmap()) },
 	}
 	targets := [][]netip.Addr{{owner4}, {owner6}, {mapped}, {owner4, owner6}, {netip.MustParseAddr("10.9.9.9")}}
 	for name, forget := range ways {

@@ -227,6 +227,9 @@ func await(t testing.TB, what string, condition func() bool) {
 	}
 }
 
+// podOf is a pod that no group but the subnet's judges.
+func podOf(addrs ...netip.Addr) Pod { return Pod{Addrs: addrs} }
+
 func ensure(t testing.TB, f *Firewall, n Network) {
 	t.Helper()
 	if err := f.Ensure(n); err != nil {
@@ -236,7 +239,7 @@ func ensure(t testing.TB, f *Firewall, n Network) {
 
 func wantSound(t testing.TB, f *Firewall, n Network, addrs ...netip.Addr) {
 	t.Helper()
-	problems, err := f.Problems(n, addrs)
+	problems, err := f.Problems(n, podOf(addrs...))
 	if err != nil || len(problems) > 0 {
 		t.Errorf("Problems(%s): %q, %v; want none", addrs, problems, err)
 	}

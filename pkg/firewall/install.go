@@ -22,6 +22,29 @@ const (
 	destroyPoll = 5 * time.Millisecond
 )
 
+// need is how much of a network has to be installed.
+type need uint8
+
+const (
+	nothing     need = iota
+	newPolicies      // the rules are whole, but not those of today
+	everything       // rules or sets are missing
+)
+
+// needed tells how much has to be installed.
+func (f *Firewall) needed(n Network) (need, error) {
+	faults, err := f.faults(n, f.setFault)
+	switch {
+	case err != nil:
+		return nothing, err
+	case len(faults) > 0:
+		return everything, nil
+	case n.Judging != nil && n.Judging.Stale != nil && n.Judging.Stale():
+		return newPolicies, nil
+	}
+	return nothing, nil
+}
+
 // install brings the network's sets and rules into the desired state from
 // whatever state they are in.
 func (f *Firewall) install(n Network) error {
@@ -30,14 +53,14 @@ func (f *Firewall) install(n Network) error {
 		return err
 	}
 	defer unlock()
-	faults, err := f.faults(n, f.setFault)
-	if err != nil || len(faults) == 0 {
+	need, err := f.needed(n)
+	if err != nil || need == nothing {
 		return err // another process did it while this one waited
 	}
-	return f.installLocked(n)
+	return f.installLocked(n, need)
 }
 
-func (f *Firewall) installLocked(n Network) error {
+func (f *Firewall) installLocked(n Network, need need) error {
 	programs, unrecorded, err := findBackend(n.StateDir, n.families())
 	if err != nil {
 		return fmt.Errorf("install the rules of network %s: %w", n.Name, err)
@@ -48,12 +71,17 @@ func (f *Firewall) installLocked(n Network) error {
 			return err
 		}
 	}
-	for _, p := range programs {
-		if err := f.installFamily(n, p); err != nil {
-			return fmt.Errorf("install the IPv%s rules of network %s: %w", p.family.suffix(), n.Name, err)
+	if need == everything {
+		for _, p := range programs {
+			if err := f.installFamily(n, p); err != nil {
+				return fmt.Errorf("install the IPv%s rules of network %s: %w", p.family.suffix(), n.Name, err)
+			}
 		}
 	}
-	return nil
+	if n.Judging == nil {
+		return nil
+	}
+	return f.judge(n, programs)
 }
 
 func (f *Firewall) installFamily(n Network, p *iptables) error {
@@ -126,7 +154,7 @@ func (f *Firewall) fillWith(list func() ([]netip.Addr, error), fam family, set s
 // replaceRules lists our entries in the built-in chains and replaces them and
 // our chains with what write makes of each table, in one restore. A list that
 // is out of date makes the restore fail: then it is read again.
-func (f *Firewall) replaceRules(p *iptables, tables []table, write func(table, []string) string) error {
+func (f *Firewall) replaceRules(p *iptables, tables []table, write func(table, [][]string) string) error {
 	var err error
 	for range restoreTries {
 		var input strings.Builder
@@ -153,16 +181,19 @@ func refused(err error) bool {
 	return errors.As(err, &exit) && exit.ExitCode() == 1
 }
 
-// ownEntries lists our rules in the table's built-in chain.
-func ownEntries(p *iptables, t table) ([]string, error) {
-	rules, err := p.chainRules(t.name, t.entries.base)
-	if err != nil {
-		return nil, err
-	}
-	var own []string
-	for _, r := range rules {
-		if t.entries.owns(r) {
-			own = append(own, r)
+// ownEntries lists our rules in the chains of others, for each of the table's
+// entries.
+func ownEntries(p *iptables, t table) ([][]string, error) {
+	own := make([][]string, len(t.entries))
+	for i, e := range t.entries {
+		rules, err := p.chainRules(t.name, e.base)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range rules {
+			if e.owns(r) {
+				own[i] = append(own[i], r)
+			}
 		}
 	}
 	return own, nil
@@ -199,6 +230,16 @@ func exceptSetsOf(names []string, network string, fam family) []string {
 		}
 	}
 	return out
+}
+
+// destroyOrLeave is destroyUnused for a set that may stay: somebody else's rules
+// may match it.
+func (f *Firewall) destroyOrLeave(name string) error {
+	err := f.destroyUnused(name)
+	if errors.Is(err, nl.IPSetError(nl.IPSET_ERR_BUSY)) {
+		return nil
+	}
+	return err
 }
 
 // destroyUnused destroys a set as soon as no rule uses it any more.

@@ -37,11 +37,11 @@ func TestEnsureInstallsOnceAndInPlace(t *testing.T) {
 		t.Setenv("PATH", "/nonexistent") // no program can be started from here on
 		for _, a := range []netip.Addr{pod4, pod6} {
 			ensure(t, f, n)
-			if err := f.AddPod(n, a); err != nil {
+			if err := f.AddPod(n, podOf(a)); err != nil {
 				t.Fatal(err)
 			}
 			wantSound(t, f, n, a)
-			if err := f.RemovePod(n.Name, a); err != nil {
+			if err := f.RemovePod(n.Name, podOf(a)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -56,25 +56,29 @@ func wantPlaces(t *testing.T, program string, n Network) {
 		fam = ipv6
 	}
 	for _, table := range tables(n, fam) {
-		chain := chainOf(t, program, table.name, table.entries.base)
-		var at []int
-		for i, r := range chain {
-			if table.entries.owns(r) {
-				at = append(at, i)
-			}
+		for _, e := range table.entries {
+			wantEntries(t, chainOf(t, program, table.name, e.base), e)
 		}
-		first := 0
-		if !table.entries.first {
-			first = len(chain) - len(table.entries.rules)
+	}
+}
+
+func wantEntries(t *testing.T, chain []string, e entries) {
+	t.Helper()
+	var at, want []int
+	for i, r := range chain {
+		if e.owns(r) {
+			at = append(at, i)
 		}
-		var want []int
-		for i := range table.entries.rules {
-			want = append(want, first+i)
-		}
-		if !slices.Equal(at, want) {
-			t.Errorf("%s, table %s: our entries are at %v of %d in %s, want %v:\n%s",
-				program, table.name, at, len(chain), table.entries.base, want, strings.Join(chain, "\n"))
-		}
+	}
+	first := 0
+	if !e.first {
+		first = len(chain) - len(e.rules)
+	}
+	for i := range e.rules {
+		want = append(want, first+i)
+	}
+	if !slices.Equal(at, want) {
+		t.Errorf("our entries are at %v of %d in %s, want %v:\n%s", at, len(chain), e.base, want, strings.Join(chain, "\n"))
 	}
 }
 
@@ -103,7 +107,7 @@ func TestEnsureHeals(t *testing.T) {
 				except := exceptSet(n.Name, fam, exceptions(n.Except, fam))
 				sh(t, strings.NewReplacer("IPT", program, "CHAIN", masqChain(n.Name), "EXCEPT", except).Replace(damage))
 				await(t, damage+" becomes visible", func() bool {
-					problems, err := f.Problems(n, nil)
+					problems, err := f.Problems(n)
 					return err != nil || len(problems) > 0
 				})
 				ensure(t, f, n)
@@ -170,7 +174,7 @@ func TestRemoveLeavesWhatWasThere(t *testing.T) {
 		ensure(t, f, n)
 		onlyFirst := rules(t, f)
 		ensure(t, f, other)
-		if err := f.AddPod(n, pod4); err != nil {
+		if err := f.AddPod(n, podOf(pod4)); err != nil {
 			t.Fatal(err)
 		}
 		for _, network := range []string{other.Name, "never-installed", other.Name} {
@@ -186,7 +190,7 @@ func TestRemoveLeavesWhatWasThere(t *testing.T) {
 		if got := rules(t, f); got != onlyFirst {
 			t.Errorf("after Remove of the other network:\n%s\nwant:\n%s", got, onlyFirst)
 		}
-		if err := f.RemovePod(n.Name, pod4); err != nil {
+		if err := f.RemovePod(n.Name, podOf(pod4)); err != nil {
 			t.Fatal(err)
 		}
 		if err := f.Remove(n.StateDir, n.Name); err != nil {
@@ -203,13 +207,13 @@ func TestPods(t *testing.T) {
 	f := inNamespace(t)
 	n := testNetwork(t, "pods")
 	mapped := netip.AddrFrom16(pod4.As16())
-	if err := f.AddPod(n, pod4); !errors.Is(err, unix.ENOENT) {
+	if err := f.AddPod(n, podOf(pod4)); !errors.Is(err, unix.ENOENT) {
 		t.Errorf("AddPod without sets: %v, want ENOENT", err)
 	}
-	if err := f.RemovePod(n.Name, pod4); err != nil {
+	if err := f.RemovePod(n.Name, podOf(pod4)); err != nil {
 		t.Errorf("RemovePod without sets: %v", err)
 	}
-	if problems, err := f.Problems(n, []netip.Addr{pod4}); err != nil || len(problems) != 8 {
+	if problems, err := f.Problems(n, podOf(pod4)); err != nil || len(problems) != 8 {
 		t.Errorf("Problems without sets: %d %q, %v; want 8", len(problems), problems, err)
 	}
 	n.Pods = func() ([]netip.Addr, error) { return []netip.Addr{pod6}, nil }
@@ -217,17 +221,17 @@ func TestPods(t *testing.T) {
 	wantSound(t, f, n, pod6)
 	for range 2 {
 		for _, a := range []netip.Addr{pod4, mapped} {
-			if err := f.AddPod(n, a); err != nil {
+			if err := f.AddPod(n, podOf(a)); err != nil {
 				t.Error(err)
 			}
 			wantSound(t, f, n, a)
 		}
 	}
 	for range 2 {
-		if err := f.RemovePod(n.Name, mapped); err != nil {
+		if err := f.RemovePod(n.Name, podOf(mapped)); err != nil {
 			t.Error(err)
 		}
-		if problems, err := f.Problems(n, []netip.Addr{pod4}); err != nil || len(problems) != 2 {
+		if problems, err := f.Problems(n, podOf(pod4)); err != nil || len(problems) != 2 {
 			t.Errorf("Problems of a removed pod: %q, %v; want 2", problems, err)
 		}
 	}
@@ -245,7 +249,7 @@ func TestBackendIsRecorded(t *testing.T) {
 			t.Setenv("PATH", backendDir(t, other)+":"+plain)
 			sh(t, "iptables"+backendPart(recorded)+" -w -t raw -F && ip6tables"+backendPart(recorded)+" -w -F FORWARD")
 			await(t, "the flush becomes visible", func() bool {
-				problems, err := f.Problems(n, nil)
+				problems, err := f.Problems(n)
 				return err != nil || len(problems) > 1
 			})
 			ensure(t, f, n)

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"syscall"
 
@@ -11,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vnet-cni/vnet-cni/pkg/nlsock"
+	"github.com/vnet-cni/vnet-cni/pkg/nsg"
 )
 
 // Flags of a LIST request, from linux/netfilter/ipset/ip_set.h; package nl has none.
@@ -26,7 +28,13 @@ const maxMembers = 1 << 20
 const (
 	hashIP  = "hash:ip"
 	hashNet = "hash:net"
+	ports   = "bitmap:port"
+	list    = "list:set"
 )
+
+// maxListed bounds a list of sets: as many as a rule can name application
+// security groups, and more.
+const maxListed = 64
 
 // errNoIPSet says that the kernel knows nothing of ipset: there are no sets, and
 // there can be none.
@@ -101,14 +109,33 @@ func (s *sets) list(what, name string, flags uint32) ([]header, error) {
 // create makes the set unless it is there already with the same properties.
 func (s *sets) create(name, typ string, f family) error {
 	data := nl.NewRtAttr(nl.IPSET_ATTR_DATA|int(nl.NLA_F_NESTED), nil)
-	data.AddChild(&nl.Uint32Attribute{Type: nl.IPSET_ATTR_MAXELEM | nl.NLA_F_NET_BYTEORDER, Value: maxMembers})
+	switch protocol := f.protocol(); typ {
+	case ports:
+		addPort(data, nl.IPSET_ATTR_PORT_FROM, 0)
+		addPort(data, nl.IPSET_ATTR_PORT_TO, math.MaxUint16)
+		return s.createAs(name, typ, f, unix.AF_UNSPEC, data)
+	case list:
+		data.AddChild(&nl.Uint32Attribute{Type: nl.IPSET_ATTR_SIZE | nl.NLA_F_NET_BYTEORDER, Value: maxListed})
+		return s.createAs(name, typ, f, unix.AF_UNSPEC, data)
+	default:
+		data.AddChild(&nl.Uint32Attribute{Type: nl.IPSET_ATTR_MAXELEM | nl.NLA_F_NET_BYTEORDER, Value: maxMembers})
+		return s.createAs(name, typ, f, protocol, data)
+	}
+}
+
+// createAs is create for a set that holds what the protocol family says.
+func (s *sets) createAs(name, typ string, f family, protocol uint8, data *nl.RtAttr) error {
 	r := s.request(fmt.Sprintf("create ipset %s (%s, IPv%s)", name, typ, f.suffix()), nl.IPSET_CMD_CREATE, name,
 		nl.NewRtAttr(nl.IPSET_ATTR_TYPENAME, nl.ZeroTerminated(typ)),
 		nl.NewRtAttr(nl.IPSET_ATTR_REVISION, nl.Uint8Attr(0)),
-		nl.NewRtAttr(nl.IPSET_ATTR_FAMILY, nl.Uint8Attr(f.protocol())),
+		nl.NewRtAttr(nl.IPSET_ATTR_FAMILY, nl.Uint8Attr(protocol)),
 		data)
 	r.Flags = unix.NLM_F_CREATE
 	return s.named(s.conn.Do(r))
+}
+
+func addPort(data *nl.RtAttr, typ int, port uint16) {
+	data.AddRtAttr(typ|int(nl.NLA_F_NET_BYTEORDER), []byte{byte(port >> 8), byte(port)})
 }
 
 // destroy removes the set; a set that does not exist is removed already. A
@@ -117,6 +144,38 @@ func (s *sets) destroy(name string) error {
 	r := s.request("destroy ipset "+name, nl.IPSET_CMD_DESTROY, name)
 	r.Ignore = []syscall.Errno{unix.ENOENT}
 	return unlessNoIPSet(s.named(s.conn.Do(r)))
+}
+
+// addAll puts prefixes into the set, as many with one system call as nlsock sends.
+func (s *sets) addAll(name string, prefixes []netip.Prefix) error {
+	var requests []nlsock.Request
+	for _, p := range prefixes {
+		requests = append(requests, s.member(fmt.Sprintf("add %s to ipset %s", p, name), nl.IPSET_CMD_ADD, name, p))
+	}
+	return s.named(s.conn.Do(requests...))
+}
+
+// addPorts puts ranges of ports into a set of ports.
+func (s *sets) addPorts(name string, ranges []nsg.PortRange) error {
+	var requests []nlsock.Request
+	for _, r := range ranges {
+		data := nl.NewRtAttr(nl.IPSET_ATTR_DATA|int(nl.NLA_F_NESTED), nil)
+		addPort(data, nl.IPSET_ATTR_PORT_FROM, r.First)
+		addPort(data, nl.IPSET_ATTR_PORT_TO, r.Last)
+		requests = append(requests, s.request(fmt.Sprintf("add ports %d-%d to ipset %s", r.First, r.Last, name), nl.IPSET_CMD_ADD, name, data))
+	}
+	return s.named(s.conn.Do(requests...))
+}
+
+// addSets puts sets into a list of sets.
+func (s *sets) addSets(name string, members []string) error {
+	var requests []nlsock.Request
+	for _, m := range members {
+		data := nl.NewRtAttr(nl.IPSET_ATTR_DATA|int(nl.NLA_F_NESTED), nil)
+		data.AddRtAttr(nl.IPSET_ATTR_NAME, nl.ZeroTerminated(m))
+		requests = append(requests, s.request("add set "+m+" to ipset "+name, nl.IPSET_CMD_ADD, name, data))
+	}
+	return s.named(s.conn.Do(requests...))
 }
 
 // add puts a prefix into the set; being in it already is success.

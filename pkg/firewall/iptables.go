@@ -40,6 +40,7 @@ type iptables struct {
 	family         family
 	tables         *goiptables.IPTables // iptables or ip6tables
 	restoreCommand string               // path of iptables-restore or ip6tables-restore
+	saveCommand    string               // and of iptables-save or ip6tables-save
 }
 
 // findBackend finds the programs for the families: those of the recorded
@@ -122,11 +123,15 @@ func findIptables(f family, backend string) (*iptables, error) {
 	if err != nil {
 		return nil, err
 	}
+	save, err := findProgram(f.program(), "-save", backend)
+	if err != nil {
+		return nil, err
+	}
 	tables, err := goiptables.New(goiptables.Path(command), goiptables.IPFamily(f.iptables()), goiptables.Timeout(lockWait))
 	if err != nil {
 		return nil, fmt.Errorf("ask %s what it can do: %w", command, err)
 	}
-	return &iptables{family: f, tables: tables, restoreCommand: restore}, nil
+	return &iptables{family: f, tables: tables, restoreCommand: restore, saveCommand: save}, nil
 }
 
 // findProgram finds name+end on PATH if it is of the backend, else the

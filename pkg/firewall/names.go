@@ -1,10 +1,11 @@
 package firewall
 
 import (
-	"hash/fnv"
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/vnet-cni/vnet-cni/pkg/firewall/program"
 )
 
 // Longest names: a chain's is bounded by XT_EXTENSION_MAXNAMELEN - 1
@@ -23,9 +24,6 @@ const (
 	exceptSetStart = "vnet-x-"
 )
 
-// hashLength characters of five bits each: 50 bits.
-const hashLength = 10
-
 // tag is what stands for a network in the names of chains and sets: its name
 // where that is short and plain, else the name's beginning, a dot and its hash.
 // A plain tag has no dot, so a network cannot be called like another one's tag.
@@ -34,12 +32,12 @@ func tag(network string) string {
 		return network
 	}
 	var start strings.Builder
-	for i := 0; i < len(network) && start.Len() < maxTag-hashLength-1; i++ {
+	for i := 0; i < len(network) && start.Len() < maxTag-program.HashLength-1; i++ {
 		if plainByte(network[i]) {
 			start.WriteByte(network[i])
 		}
 	}
-	return start.String() + "." + hash(network)
+	return start.String() + "." + program.Hash(network)
 }
 
 // plain reports whether a network's name can serve as its own tag.
@@ -59,22 +57,6 @@ func plainByte(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_'
 }
 
-// hash shortens text to hashLength letters and digits. FNV is enough: the
-// texts come from the node's own configuration, and package crypto would cost
-// start-up time.
-func hash(text string) string {
-	h := fnv.New64a()
-	h.Write([]byte(text))
-	sum := h.Sum64()
-	sum ^= sum >> (5 * hashLength) // fold what the letters below leave out
-	const letters = "abcdefghijklmnopqrstuvwxyz234567"
-	var out [hashLength]byte
-	for i := range out {
-		out[i] = letters[sum>>(5*i)&31]
-	}
-	return string(out[:])
-}
-
 func masqChain(network string) string { return masqChainStart + tag(network) }
 
 func masqSet(network string, f family) string { return masqSetStart + tag(network) + "-" + f.suffix() }
@@ -87,11 +69,11 @@ func exceptSet(network string, f family, prefixes []netip.Prefix) string {
 		content = append(content, p.Addr().AsSlice()...)
 		content = append(content, byte(p.Bits()))
 	}
-	return exceptSetPrefix(network) + hash(string(content)) + "-" + f.suffix()
+	return exceptSetPrefix(network) + program.Hash(string(content)) + "-" + f.suffix()
 }
 
 // exceptSetPrefix is how the names of all a network's sets of exceptions begin.
-func exceptSetPrefix(network string) string { return exceptSetStart + hash(network) + "-" }
+func exceptSetPrefix(network string) string { return exceptSetStart + program.Hash(network) + "-" }
 
 // exceptions returns the prefixes of one family in the form the kernel keeps
 // them: masked, sorted, none inside another, and no /0, which hash:net does

@@ -43,18 +43,6 @@ func TestTag(t *testing.T) {
 	t.Logf("%d names", len(names))
 }
 
-func TestHashSpreads(t *testing.T) {
-	seen := map[string]bool{}
-	const n = 200_000
-	for i := range n {
-		seen[hash(fmt.Sprint("network-", i))] = true
-	}
-	if len(seen) != n {
-		t.Errorf("%d names have %d hashes", n, len(seen))
-	}
-	t.Logf("%d hashes", len(seen))
-}
-
 func TestExceptions(t *testing.T) {
 	cases := []struct{ name, in, v4, v6 string }{
 		{"none", "", "", ""},

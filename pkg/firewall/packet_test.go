@@ -30,7 +30,7 @@ func TestForgedSourcesAreDropped(t *testing.T) {
 				}
 			}
 			for _, a := range []string{c.pod, c.sibling} {
-				if err := f.AddPod(n, netip.MustParseAddr(a)); err != nil {
+				if err := f.AddPod(n, podOf(netip.MustParseAddr(a))); err != nil {
 					t.Fatal(err)
 				}
 			}

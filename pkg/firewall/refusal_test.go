@@ -24,7 +24,7 @@ func TestKernelWithoutIPSet(t *testing.T) {
 	n := testNetwork(t, "pods")
 	f.sets.ipset = noSubsystem
 	removals := map[string]error{
-		"RemovePod": f.RemovePod(n.Name, pod4),
+		"RemovePod": f.RemovePod(n.Name, podOf(pod4)),
 		"Remove":    f.Remove(n.StateDir, n.Name),
 		"destroy":   f.sets.destroy("vnet-pods-4"),
 	}
@@ -34,9 +34,9 @@ func TestKernelWithoutIPSet(t *testing.T) {
 		}
 	}
 	wantPresent(t, f, n.Name, false)
-	_, problems := f.Problems(n, []netip.Addr{pod4})
+	_, problems := f.Problems(n, podOf(pod4))
 	needs := map[string]error{
-		"Ensure": f.Ensure(n), "AddPod": f.AddPod(n, pod4), "Usable": f.Usable(n), "Problems": problems,
+		"Ensure": f.Ensure(n), "AddPod": f.AddPod(n, podOf(pod4)), "Usable": f.Usable(n), "Problems": problems,
 		"create": f.sets.create("vnet-pods-4", hashIP, ipv4),
 	}
 	for name, err := range needs {
@@ -95,7 +95,7 @@ func TestLocked(t *testing.T) {
 	withProgram(t, "iptables", `case "$*" in *--version) echo "iptables v1.8.9 (nf_tables)"; exit;; esac; exit 3`, func() {
 		sh(t, "iptables-nft -w -t raw -F")
 		await(t, "the flush becomes visible", func() bool {
-			problems, err := f.Problems(n, nil)
+			problems, err := f.Problems(n)
 			return err != nil || len(problems) > 0
 		})
 		if err := f.Ensure(n); err == nil || errors.Is(err, ErrLocked) {

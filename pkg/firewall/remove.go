@@ -31,14 +31,15 @@ func (f *Firewall) Remove(stateDir, network string) error {
 
 // Present reports whether any set of the network is there, and with it possibly
 // rules; for "", whether a set that all networks share is. A network without
-// masquerade has none of its own.
+// masquerade and security groups has none of its own.
 func (f *Firewall) Present(network string) (bool, error) {
 	names, err := f.sets.names()
 	if err != nil {
 		return false, err
 	}
 	for _, fam := range []family{ipv4, ipv6} {
-		if network == "" && slices.Contains(names, fam.podSet()) || network != "" && len(setsOf(names, network, fam)) > 0 {
+		if network == "" && slices.Contains(names, fam.podSet()) ||
+			network != "" && len(setsOf(names, network, fam))+len(judgingSetsOf(names, network, fam)) > 0 {
 			return true, nil
 		}
 	}
@@ -63,6 +64,9 @@ func (f *Firewall) removeFamily(stateDir, network string, fam family) error {
 	if err := f.removeMasquerade(n, fam, setsOf(names, network, fam)); err != nil {
 		return err
 	}
+	if err := f.removeJudgement(n, fam, judgingSetsOf(names, network, fam)); err != nil {
+		return err
+	}
 	if needed, err := f.nodeNeeded(fam); err != nil || needed {
 		return err
 	}
@@ -72,7 +76,7 @@ func (f *Firewall) removeFamily(stateDir, network string, fam family) error {
 // removeMasquerade removes the network's rules, then the sets they matched.
 func (f *Firewall) removeMasquerade(n Network, fam family, sets []string) error {
 	own := masquerade(n, fam)
-	p, err := programOf(n.StateDir, fam, own, len(sets) > 0)
+	p, err := programOf(n.StateDir, fam, own.name, own.chains[0].name, len(sets) > 0)
 	if p == nil || err != nil {
 		return err
 	}
@@ -88,12 +92,12 @@ func (f *Firewall) removeMasquerade(n Network, fam family, sets []string) error 
 	return nil
 }
 
-// programOf finds the program to remove the table's rules with; nil when there
-// are none. Rules cannot exist without the sets that they match, which are
+// programOf finds the program to remove a table's rules with; nil when there are
+// none. Rules cannot exist without the sets that they match, which are
 // destroyed last. Without sets there can only be empty chains, left by somebody
 // who cleared everything, and only where a backend is recorded. A backend that is
 // not installed or cannot list the table is no obstacle then.
-func programOf(stateDir string, fam family, t table, sets bool) (*iptables, error) {
+func programOf(stateDir string, fam family, table, chain string, sets bool) (*iptables, error) {
 	name, err := recordedBackend(stateDir)
 	if err != nil || !sets && name == "" {
 		return nil, err
@@ -104,7 +108,7 @@ func programOf(stateDir string, fam family, t table, sets bool) (*iptables, erro
 	}
 	if err == nil {
 		var there bool
-		if there, err = programs[0].hasChain(t.name, t.chains[0].name); there {
+		if there, err = programs[0].hasChain(table, chain); there {
 			return programs[0], nil
 		}
 	}
@@ -118,7 +122,7 @@ func programOf(stateDir string, fam family, t table, sets bool) (*iptables, erro
 // that came meanwhile, relying on the rules, gets them back.
 func (f *Firewall) removeNode(stateDir string, fam family, set bool) error {
 	node := []table{guard(fam), acceptance(fam)}
-	p, err := programOf(stateDir, fam, node[0], set)
+	p, err := programOf(stateDir, fam, node[0].name, node[0].chains[0].name, set)
 	if p == nil || err != nil {
 		return err
 	}
@@ -151,8 +155,12 @@ func (f *Firewall) awaitUnused(set string) {
 }
 
 // nodeNeeded reports whether a pod is left that needs the node's rules of the
-// family: one with an address of it, for IPv4 any pod.
+// family, one with an address of it, for IPv4 any pod, or a network whose
+// judgement builds on them.
 func (f *Firewall) nodeNeeded(fam family) (bool, error) {
+	if _, err := f.sets.header(judgedSet(fam)); !noSuchSet(err) {
+		return err == nil, err
+	}
 	held := []family{fam}
 	if fam == ipv4 {
 		held = []family{ipv4, ipv6}

@@ -18,11 +18,11 @@ type wantedSet struct {
 }
 
 // table is the desired content of one table: chains of ours and entries that
-// lead to them from a built-in chain.
+// lead to them from chains that others use as well.
 type table struct {
 	name    string
 	chains  []chain
-	entries entries
+	entries []entries
 }
 
 type chain struct {
@@ -30,7 +30,7 @@ type chain struct {
 	rules []string
 }
 
-// entries are our rules in a built-in chain that others use as well.
+// entries are our rules in a chain that others use as well.
 type entries struct {
 	base   string
 	first  bool   // in front of everybody else's rules; else behind them
@@ -42,14 +42,18 @@ type entries struct {
 // order in which they go missing most likely.
 func wantedSets(n Network, f family) []wantedSet {
 	pods := wantedSet{name: f.podSet(), typ: hashIP, family: f, references: 5}
+	if n.Judging != nil {
+		pods.references++ // what is for no known pod is dropped
+	}
+	sets := append([]wantedSet{pods}, judgedSets(n, f)...)
 	if !n.masquerades(f) {
-		return []wantedSet{pods}
+		return sets
 	}
 	except := exceptions(n.Except, f)
-	return []wantedSet{pods,
-		{name: masqSet(n.Name, f), typ: hashIP, family: f, references: 1},
-		{name: exceptSet(n.Name, f, except), typ: hashNet, family: f, members: except, references: 1},
-	}
+	return append(sets,
+		wantedSet{name: masqSet(n.Name, f), typ: hashIP, family: f, references: 1},
+		wantedSet{name: exceptSet(n.Name, f, except), typ: hashNet, family: f, members: except, references: 1},
+	)
 }
 
 // tables is everything the network needs in one family. Every chain and every
@@ -74,10 +78,10 @@ func guard(f family) table {
 	return table{
 		name:   "raw",
 		chains: []chain{{name: guardChain, rules: rules}},
-		entries: entries{base: "PREROUTING", first: true, rules: []string{
+		entries: []entries{{base: "PREROUTING", first: true, rules: []string{
 			rule("-i vnet+ -m set ! --match-set "+f.podSet()+" src", guardChain),
 			rule("-i vnet+ -m rpfilter --invert "+match, "DROP"),
-		}},
+		}}},
 	}
 }
 
@@ -99,10 +103,10 @@ func neighbourDiscovery() []string {
 func acceptance(f family) table {
 	return table{
 		name: "filter",
-		entries: entries{base: "FORWARD", rules: []string{
+		entries: []entries{{base: "FORWARD", rules: []string{
 			rule("-i vnet+ -m set --match-set "+f.podSet()+" src", "ACCEPT"),
 			rule("-o vnet+ -m set --match-set "+f.podSet()+" dst", "ACCEPT"),
-		}},
+		}}},
 	}
 }
 
@@ -119,9 +123,9 @@ func masquerade(n Network, f family) table {
 			rule("-d "+f.multicast(), "RETURN"),
 			rule("", "MASQUERADE --random-fully"),
 		}}},
-		entries: entries{base: "POSTROUTING", target: name, rules: []string{
+		entries: []entries{{base: "POSTROUTING", target: name, rules: []string{
 			rule("-m set --match-set "+masqSet(n.Name, f)+" src", name),
-		}},
+		}}},
 	}
 }
 
@@ -147,10 +151,10 @@ func hasOption(fields []string, option, value string) bool {
 }
 
 // render writes the input of iptables-restore --noflush which turns the table
-// from one with the given old entries of ours into the desired one. The
-// kernel takes it as a whole or not at all, so that there is no moment without
-// rules and no partial state after a kill.
-func (t table) render(old []string) string {
+// from one with the given old entries of ours, for each of t.entries, into the
+// desired one. The kernel takes it as a whole or not at all, so that there is no
+// moment without rules and no partial state after a kill.
+func (t table) render(old [][]string) string {
 	var b strings.Builder
 	b.WriteString("*" + t.name + "\n")
 	for _, c := range t.chains {
@@ -161,12 +165,20 @@ func (t table) render(old []string) string {
 			b.WriteString("-A " + c.name + " " + r + "\n")
 		}
 	}
-	for _, r := range old {
-		b.WriteString("-D " + t.entries.base + " " + r + "\n")
+	t.renderDeletions(&b, old)
+	for _, e := range t.entries {
+		e.render(&b)
 	}
-	t.entries.render(&b)
 	b.WriteString("COMMIT\n")
 	return b.String()
+}
+
+func (t table) renderDeletions(b *strings.Builder, old [][]string) {
+	for i, e := range t.entries {
+		for _, r := range old[i] {
+			b.WriteString("-D " + e.base + " " + r + "\n")
+		}
+	}
 }
 
 func (e entries) render(b *strings.Builder) {
@@ -182,15 +194,17 @@ func (e entries) render(b *strings.Builder) {
 }
 
 // renderRemoval writes the input that removes the chains of the table and the
-// old entries that led to them. ":" makes a chain that is missing by now.
-func (t table) renderRemoval(old []string) string {
+// old entries that led to them. ":" makes a chain that is missing by now; all are
+// emptied before the first is removed, for they lead to each other.
+func (t table) renderRemoval(old [][]string) string {
 	var b strings.Builder
 	b.WriteString("*" + t.name + "\n")
-	for _, r := range old {
-		b.WriteString("-D " + t.entries.base + " " + r + "\n")
+	t.renderDeletions(&b, old)
+	for _, c := range t.chains {
+		b.WriteString(":" + c.name + " - [0:0]\n")
 	}
 	for _, c := range t.chains {
-		b.WriteString(":" + c.name + " - [0:0]\n-X " + c.name + "\n")
+		b.WriteString("-X " + c.name + "\n")
 	}
 	b.WriteString("COMMIT\n")
 	return b.String()

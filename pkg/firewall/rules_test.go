@@ -59,7 +59,7 @@ func TestGoldenInput(t *testing.T) {
 	}{
 		{"IPv4 with masquerade", renderAll(n, ipv4), strings.ReplaceAll(goldenIPv4, "EXCEPT", except)},
 		{"IPv6 without", renderAll(Network{Name: "pods", IPv6: true}, ipv6), goldenIPv6},
-		{"removal", masquerade(n, ipv4).renderRemoval([]string{"a", "b"}), goldenRemoval},
+		{"removal", masquerade(n, ipv4).renderRemoval([][]string{{"a", "b"}}), goldenRemoval},
 	}
 	for _, c := range cases {
 		if c.got != c.want {
@@ -72,9 +72,9 @@ func TestGoldenInput(t *testing.T) {
 func renderAll(n Network, f family) string {
 	var b strings.Builder
 	for _, table := range tables(n, f) {
-		var old []string
+		old := make([][]string, len(table.entries))
 		if table.name == "filter" {
-			old = []string{"-i vnet+ -j OLD"}
+			old[0] = []string{"-i vnet+ -j OLD"}
 		}
 		b.WriteString(table.render(old))
 	}

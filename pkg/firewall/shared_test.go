@@ -22,13 +22,13 @@ func TestIPv6NetworkGuardsIPv4(t *testing.T) {
 		forged, node := netip.MustParseAddr("10.9.0.4"), netip.MustParseAddr("169.254.1.1")
 		addRoute(t, netlinkHere(t), "vnetone", pod4)
 		addRoute(t, netlinkHere(t), "vnetone", forged)
-		if err := f.AddPod(n, pod6); err != nil {
+		if err := f.AddPod(n, podOf(pod6)); err != nil {
 			t.Fatal(err)
 		}
 		addRoute(t, netlinkHere(t), "vnetone", pod6)
 		received := listen(t, node)
 		pod.send(t, forged, node, forged.String())
-		if err := f.AddPod(n, netip.MustParseAddr("10.9.0.3")); err == nil {
+		if err := f.AddPod(n, podOf(netip.MustParseAddr("10.9.0.3"))); err == nil {
 			t.Error("AddPod of a masqueraded IPv4 pod of an IPv6 network: no error")
 		}
 		must(t, f.sets.add("vnet-pods-4", single(pod4)))
@@ -42,7 +42,7 @@ func TestIPv6NetworkGuardsIPv4(t *testing.T) {
 		// The guard stays as long as any pod, of whatever network, is there.
 		must(t, f.Remove(n.StateDir, "another"))
 		wantSound(t, f, n, pod6)
-		must(t, f.RemovePod(n.Name, pod6))
+		must(t, f.RemovePod(n.Name, podOf(pod6)))
 		must(t, f.Remove(n.StateDir, n.Name))
 		if got := rules(t, f); got != clean {
 			t.Errorf("after Remove:\n%s\nwant:\n%s", got, clean)
@@ -135,13 +135,13 @@ func TestProblems(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f *Firewall, n Network) {
 		ensure(t, f, n)
 		pods := []netip.Addr{pod4, pod6}
-		problems, err := f.Problems(n, pods)
+		problems, err := f.Problems(n, podOf(pods...))
 		slices.Sort(problems)
 		if err != nil || len(problems) != 4 || len(slices.Compact(problems)) != 4 {
 			t.Errorf("Problems of two addresses that nobody added: %q, %v; want 4", problems, err)
 		}
 		for _, a := range pods {
-			must(t, f.AddPod(n, a))
+			must(t, f.AddPod(n, podOf(a)))
 		}
 		older := n
 		older.Except = append(slices.Clone(n.Except), netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::/32"))
@@ -151,7 +151,7 @@ func TestProblems(t *testing.T) {
 		}
 		sh(t, "iptables -w -t nat -F "+masqChain(n.Name))
 		await(t, "the flush becomes visible", func() bool {
-			problems, err = f.Problems(older, pods)
+			problems, err = f.Problems(older, podOf(pods...))
 			return err != nil || len(problems) > 0
 		})
 		if err != nil || len(problems) != 1 {

@@ -1,0 +1,98 @@
+package firewall
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/vnet-cni/vnet-cni/pkg/nsg"
+)
+
+// flush deletes the tracked flows that groups whose rules changed deny by now. Only
+// groups which ask for that with flushConnection have a say: all other changes
+// are for new flows.
+func (f *Firewall) flush(p *Policies) error {
+	if len(p.Flush) == 0 {
+		return nil
+	}
+	if none, err := noFlows(); none || err != nil {
+		return err
+	}
+	if tells, err := f.sets.tellsFlows(); !tells || err != nil {
+		return err
+	}
+	f.step("flush flows")
+	denied := deniedFlows{policies: p, pods: map[netip.Addr]*Pod{}}
+	for i := range p.Pods {
+		for _, a := range p.Pods[i].Addrs {
+			denied.pods[a.Unmap()] = &p.Pods[i]
+		}
+	}
+	for _, fam := range []family{ipv4, ipv6} {
+		if err := deleteListedFlows(fam, denied); err != nil {
+			return fmt.Errorf("delete the tracked flows that the new rules deny: %w", err)
+		}
+	}
+	return nil
+}
+
+// deniedFlows picks what the groups to flush deny.
+type deniedFlows struct {
+	policies *Policies
+	pods     map[netip.Addr]*Pod
+}
+
+// MatchConntrackFlow looks at a flow as rules saw its first packet: with the
+// source of the original direction, and as destination the source of the reply,
+// who really answers.
+func (d deniedFlows) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
+	from, okFrom := netip.AddrFromSlice(flow.Forward.SrcIP)
+	to, okTo := netip.AddrFromSlice(flow.Reverse.SrcIP)
+	if !okFrom || !okTo {
+		return false
+	}
+	from, to = from.Unmap(), to.Unmap()
+	sender, receiver := d.pods[from], d.pods[to]
+	if sender != nil && receiver != nil && d.policies.SameNodeFree {
+		return false
+	}
+	f := nsg.Flow{Protocol: nsg.Protocol(flow.Forward.Protocol), LocalASGs: asgsOf(sender), RemoteASGs: asgsOf(receiver)}
+	f.Local, f.LocalPort, f.Remote, f.RemotePort = from, flow.Forward.SrcPort, to, flow.Reverse.SrcPort
+	if f.Protocol == unix.IPPROTO_ICMPV6 {
+		f.Protocol = nsg.ICMP
+	}
+	if f.Protocol != nsg.TCP && f.Protocol != nsg.UDP {
+		f.LocalPort, f.RemotePort = 0, 0 // of an echo: type, code and identifier
+	}
+	f.Direction = nsg.Outbound
+	if d.denies(sender, f) {
+		return true
+	}
+	f.Direction = nsg.Inbound
+	f.Local, f.LocalPort, f.LocalASGs, f.Remote, f.RemotePort, f.RemoteASGs = f.Remote, f.RemotePort, f.RemoteASGs, f.Local, f.LocalPort, f.LocalASGs
+	return d.denies(receiver, f)
+}
+
+func asgsOf(p *Pod) []string {
+	if p == nil {
+		return nil
+	}
+	return p.ASGs
+}
+
+// denies asks the groups of the pod that are to be flushed.
+func (d deniedFlows) denies(p *Pod, f nsg.Flow) bool {
+	if p == nil {
+		return false
+	}
+	groups := map[string]*nsg.Policy{SubnetKey: d.policies.Subnet, p.Group: d.policies.Interfaces[p.Group]}
+	for key, group := range groups {
+		if group != nil && slices.Contains(d.policies.Flush, key) && group.First(f).Access == nsg.Deny {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,177 @@
+package firewall
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/vnet-cni/vnet-cni/pkg/firewall/program"
+	"github.com/vnet-cni/vnet-cni/pkg/nsg"
+)
+
+// Pod is what the rules know of one attachment.
+type Pod struct {
+	Addrs []netip.Addr
+	Group string   // key of the security group of its interface; "": none
+	ASGs  []string // its application security groups, in lower case
+	Lost  bool     // nobody knows its groups any more
+}
+
+// Judging is how the pods of a network are judged by security groups.
+type Judging struct {
+	// Group is the key of a group whose rules have to be in place, besides that
+	// of the subnet; "" asks for none.
+	Group string
+	// Stale tells whether the rules in the kernel, if any, are not those of today.
+	// It is asked again under the lock. Nil: they are.
+	Stale func() bool
+	// Load gives the rules that have to be in force. It is asked under the lock,
+	// when rules are installed.
+	Load func() (*Policies, error)
+}
+
+// Policies is everything that judges a network's pods, and these pods.
+type Policies struct {
+	Subnet     *nsg.Policy            // nil: the subnet has no group
+	Interfaces map[string]*nsg.Policy // by key, for each group that a pod has
+	Pods       []Pod
+	// SameNodeFree exempts the traffic between pods of this node, as in Azure,
+	// where it never leaves the virtual machine.
+	SameNodeFree bool
+	// Flush lists the keys of groups, SubnetKey for the subnet's, that decide about
+	// running flows anew.
+	Flush []string
+	// InForce is called, still under the lock, once all rules are in place, with
+	// what the replaced ones had counted. Nil: nobody wants to know.
+	InForce func(counted []Count) error
+}
+
+// Count is how many packets, and bytes, one rule of a group has decided about:
+// the first packets of flows.
+type Count struct {
+	Group     string // as CountedGroup has it
+	Direction nsg.Direction
+	Rule      string // as program.Comment writes its full name
+	Packets   uint64
+	Bytes     uint64
+}
+
+// SubnetKey stands for the subnet's group where others have the key of theirs.
+const SubnetKey = "/subnet"
+
+// Longest hashes in names of chains and sets that need two.
+const (
+	networkHash = 8
+	groupHash   = 7
+)
+
+// Names of what judges: node-wide chains lead to those of a network, these to
+// the programs of groups.
+const (
+	outChain = "VNET-OUT" // what pods send
+	inChain  = "VNET-IN"  // what pods receive
+
+	outInterfaces = "VNET-OIF-"
+	inInterfaces  = "VNET-IIF-"
+)
+
+func networkID(network string) string { return program.Hash(network)[:networkHash] }
+
+// groupChains is how the names of all chains of a network's groups begin. A dot
+// stands in no other name of ours at this place.
+func groupChains(network string) string { return "VNET-" + networkID(network) + "." }
+
+func groupChain(network, key string, d nsg.Direction) string {
+	letter := "I"
+	if d == nsg.Outbound {
+		letter = "O"
+	}
+	return groupChains(network) + program.Hash(key)[:groupHash] + "-" + letter
+}
+
+func judgedSet(f family) string { return "vnet-judged-" + f.suffix() }
+
+func memberSet(network string, f family) string { return "vnet-net-" + tag(network) + "-" + f.suffix() }
+
+// ownGroupSet holds the pods with a group of their own, whichever it is.
+func ownGroupSet(network string, f family) string {
+	return "vnet-if-" + tag(network) + "-" + f.suffix()
+}
+
+func groupSets(network string) string { return "vnet-nsg-" + networkID(network) + "-" }
+
+func groupSet(network, key string, f family) string {
+	return groupSets(network) + program.Hash(key) + "-" + f.suffix()
+}
+
+func asgSets(network string) string { return "vnet-asg-" + networkID(network) + "-" }
+
+func asgSet(network, asg string, f family) string {
+	return asgSets(network) + program.Hash(strings.ToLower(asg)) + "-" + f.suffix()
+}
+
+func contentSets(network string) string { return "vnet-set-" + networkID(network) + "-" }
+
+func contentSet(network, content string, f family) string {
+	return contentSets(network) + program.Hash(content) + "-" + f.suffix()
+}
+
+// judgedSets lists the sets whose members the judged pods of the network are,
+// with the references that tell whether its chains are in place.
+func judgedSets(n Network, f family) []wantedSet {
+	if n.Judging == nil {
+		return nil
+	}
+	sets := []wantedSet{
+		{name: judgedSet(f), typ: hashIP, family: f, references: 3},
+		{name: memberSet(n.Name, f), typ: hashIP, family: f, references: 2},
+		{name: ownGroupSet(n.Name, f), typ: hashIP, family: f, references: 2},
+	}
+	if n.Judging.Group != "" {
+		sets = append(sets, wantedSet{name: groupSet(n.Name, n.Judging.Group, f), typ: hashIP, family: f, references: 2})
+	}
+	return sets
+}
+
+// membership names the sets that the pod's addresses of a family belong to.
+// Those of its application security groups may have to be made: a rule that
+// names them may come later.
+func (p Pod) membership(network string, f family) (sets, asgs []string) {
+	sets = []string{judgedSet(f), memberSet(network, f)}
+	if p.Group != "" {
+		sets = append(sets, ownGroupSet(network, f), groupSet(network, p.Group, f))
+	}
+	for _, a := range p.ASGs {
+		asgs = append(asgs, asgSet(network, a, f))
+	}
+	return sets, asgs
+}
+
+// Recall finds out from the sets which of the groups and application security
+// groups the pod with these addresses has.
+func (f *Firewall) Recall(network string, addrs []netip.Addr, groups, asgs []string) (Pod, error) {
+	p := Pod{Addrs: addrs}
+	for _, a := range addrs {
+		a = a.Unmap()
+		fam := familyOf(a)
+		for _, key := range groups {
+			in, err := f.sets.contains(groupSet(network, key, fam), single(a))
+			if err != nil && !noSuchSet(err) {
+				return Pod{}, err
+			}
+			if in {
+				p.Group = key
+			}
+		}
+		for _, asg := range asgs {
+			in, err := f.sets.contains(asgSet(network, asg, fam), single(a))
+			if err != nil && !noSuchSet(err) {
+				return Pod{}, err
+			}
+			if in && !slices.Contains(p.ASGs, asg) {
+				p.ASGs = append(p.ASGs, asg)
+			}
+		}
+	}
+	return p, nil
+}

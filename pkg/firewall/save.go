@@ -1,0 +1,65 @@
+package firewall
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// saved is one table as iptables-save -c writes it: all that a change has to
+// know, read with one program. (go-iptables lists a chain at a time, and there
+// can be a thousand.)
+type saved struct {
+	chains []string // user-defined
+	rules  []savedRule
+}
+
+type savedRule struct {
+	chain, text    string // the text as iptables -S has it, without "-A CHAIN "
+	packets, bytes uint64
+}
+
+// save reads a table. One that nobody ever used is empty.
+func (t *iptables) save(table string) (saved, error) {
+	out, err := run(t.saveCommand, "", "-c", "-t", table)
+	if err != nil {
+		return saved{}, fmt.Errorf("read table %s: %w", table, locked(err))
+	}
+	return parseSaved(out), nil
+}
+
+// parseSaved reads lines such as ":CHAIN - [0:0]" and "[12:720] -A CHAIN …".
+func parseSaved(text string) saved {
+	var s saved
+	for line := range strings.Lines(text) {
+		line = strings.TrimSuffix(line, "\n")
+		if c, ok := strings.CutPrefix(line, ":"); ok {
+			if name, policy, _ := strings.Cut(c, " "); strings.HasPrefix(policy, "-") {
+				s.chains = append(s.chains, name)
+			}
+			continue
+		}
+		counters, rest, ok := strings.Cut(line, "] -A ")
+		if !ok || !strings.HasPrefix(counters, "[") {
+			continue
+		}
+		var r savedRule
+		r.chain, r.text, _ = strings.Cut(rest, " ")
+		packets, bytes, _ := strings.Cut(counters[1:], ":")
+		r.packets, _ = strconv.ParseUint(packets, 10, 64)
+		r.bytes, _ = strconv.ParseUint(bytes, 10, 64)
+		s.rules = append(s.rules, r)
+	}
+	return s
+}
+
+// in returns the rules of one chain.
+func (s saved) in(chain string) []string {
+	var out []string
+	for _, r := range s.rules {
+		if r.chain == chain {
+			out = append(out, r.text)
+		}
+	}
+	return out
+}

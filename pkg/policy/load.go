@@ -1,0 +1,146 @@
+package policy
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/vnet-cni/vnet-cni/pkg/arm"
+	"github.com/vnet-cni/vnet-cni/pkg/nsg"
+)
+
+// load reads the documents of a configuration.
+func load(c Config) (index, *contents, error) {
+	seen, err := stamps(c.Documents)
+	if err != nil {
+		return index{}, nil, fmt.Errorf("nsg.documents: %w", err)
+	}
+	d := arm.Load(c.Documents)
+	if err := d.Err(); err != nil {
+		return index{}, nil, fmt.Errorf("nsg.documents: %w", err)
+	}
+	i, read, err := loaded(c, d)
+	i.Stamps = seen
+	return i, read, err
+}
+
+// loaded takes from documents what a configuration asks of them.
+func loaded(c Config, d *arm.Documents) (index, *contents, error) {
+	i := index{Format: format, Config: c}
+	for _, g := range d.Groups {
+		i.Groups = append(i.Groups, groupName{Name: g.Name, ID: g.ID, File: g.File})
+	}
+	if c.Subnet != "" {
+		var err error
+		if i.Subnet, err = i.key(c.Subnet); err != nil {
+			return index{}, nil, fmt.Errorf("nsg.subnet: %w", err)
+		}
+	}
+	return i, &contents{Groups: d.Groups, VirtualNetwork: c.virtualNetwork(d), Services: namedServices(d)}, nil
+}
+
+// namedServices returns the service tags that a rule names, of the thousands that
+// there are.
+func namedServices(d *arm.Documents) map[string][]netip.Prefix {
+	out := map[string][]netip.Prefix{}
+	for _, g := range d.Groups {
+		for _, r := range g.Rules {
+			for _, e := range []nsg.EndpointDefinition{r.Source, r.Destination} {
+				if prefixes, ok := d.ServiceTags[strings.ToLower(e.Prefix)]; ok {
+					out[strings.ToLower(e.Prefix)] = prefixes
+				}
+			}
+		}
+	}
+	return out
+}
+
+// key finds a group by its name or id and returns what stands for it from then
+// on: its id, or its name where the documents have none, in lower case.
+func (i index) key(nameOrID string) (string, error) {
+	names := &arm.Documents{}
+	for _, g := range i.Groups {
+		names.Groups = append(names.Groups, nsg.Definition{Name: g.Name, ID: g.ID, File: g.File})
+	}
+	g, err := names.Group(nameOrID)
+	if err != nil {
+		return "", err
+	}
+	return keyOf(g.Name, g.ID), nil
+}
+
+func keyOf(name, id string) string { return strings.ToLower(cmp.Or(id, name)) }
+
+// policy makes the policy of one group.
+func (c *contents) policy(key string) (*nsg.Policy, error) {
+	d := c.definition(key)
+	if d == nil {
+		return nil, fmt.Errorf("network security group %s is in no document any more", key)
+	}
+	g, findings := nsg.New(*d)
+	if g == nil {
+		return nil, firstError(d.Name, findings)
+	}
+	p, findings := nsg.NewPolicy(g, c.tags())
+	if p == nil {
+		return nil, firstError(d.Name, findings)
+	}
+	return p, nil
+}
+
+// differs reports whether the group with the key has other rules than the old
+// one, or its tags another meaning.
+func (c *contents) differs(key string, old *contents, oldKey string) bool {
+	now, was := c.definition(key), old.definition(oldKey)
+	if now == nil || was == nil {
+		return now != was
+	}
+	return !reflect.DeepEqual(now.Rules, was.Rules) || !slices.Equal(c.VirtualNetwork, old.VirtualNetwork) ||
+		!maps.EqualFunc(c.Services, old.Services, slices.Equal)
+}
+
+func (c *contents) definition(key string) *nsg.Definition {
+	for i := range c.Groups {
+		if d := &c.Groups[i]; keyOf(d.Name, d.ID) == key {
+			return d
+		}
+	}
+	return nil
+}
+
+func (c *contents) tags() nsg.Tags {
+	t := nsg.Tags{VirtualNetwork: nsg.NewAddressSet(c.VirtualNetwork...), Services: map[string]nsg.AddressSet{}}
+	for name, prefixes := range c.Services {
+		t.Services[name] = nsg.NewAddressSet(prefixes...)
+	}
+	return t
+}
+
+// firstError is what is wrong with a group, for somebody who will ask vnetctl
+// validate for the rest.
+func firstError(group string, findings []nsg.Finding) error {
+	count := 0
+	var first nsg.Finding
+	for _, f := range findings {
+		if f.Severity != nsg.Error {
+			continue
+		}
+		if count++; count == 1 {
+			first = f
+		}
+	}
+	text := fmt.Sprintf("%s: network security group %s", first.File, group)
+	if first.Rule != "" {
+		text += ", rule " + first.Rule
+	}
+	text += fmt.Sprintf(": %s: %s: %s", first.Property, first.Code, first.Message)
+	if count > 1 {
+		text += fmt.Sprintf(" (and %d more: vnetctl validate lists them)", count-1)
+	}
+	return errors.New(text)
+}

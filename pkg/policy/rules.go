@@ -1,0 +1,242 @@
+package policy
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/vnet-cni/vnet-cni/pkg/firewall"
+	"github.com/vnet-cni/vnet-cni/pkg/nsg"
+)
+
+// Rules is what a network's documents say: what is in force, or will be.
+type Rules struct {
+	stateDir, network string
+	pods              func() ([]firewall.Pod, error)
+
+	want index
+	read *contents // nil where what is in force is wanted: the state file has it
+	kept bool      // the last good documents stay, for those of today are broken
+}
+
+// Open looks at the network's documents. While they are the ones in force, it
+// reads no document. Documents that are broken do not replace good ones: those
+// stay, and Rejected tells why. Without good ones the fault is the error, and so
+// is a configuration that asks for what the documents do not have. pods lists the
+// network's living pods; it is asked when rules are made.
+func Open(stateDir, network string, c Config, pods func() ([]firewall.Pod, error)) (*Rules, error) {
+	r := &Rules{stateDir: stateDir, network: network, pods: pods}
+	now, found := readIndex(stateDir, network)
+	found = found && now.Config.equal(c)
+	seen, err := stamps(c.Documents)
+	if found && err == nil && slices.Equal(seen, now.Stamps) {
+		r.want = now
+		return r, nil
+	}
+	if old, ok := readRejection(stateDir, network); found && ok && old.Config.equal(c) && slices.Equal(old.Stamps, seen) {
+		r.want, r.kept = now, true
+		return r, nil
+	}
+	r.want, r.read, err = load(c)
+	if err == nil {
+		err = r.check()
+	}
+	if err == nil || !found {
+		return r, err
+	}
+	r.want, r.read, r.kept = now, nil, true
+	return r, r.reject(rejection{Config: c, Stamps: seen, Reason: err.Error()})
+}
+
+// Reopen is Open with the configuration of what is in force.
+func Reopen(stateDir, network string, pods func() ([]firewall.Pod, error)) (*Rules, error) {
+	now, found := readIndex(stateDir, network)
+	if !found {
+		return nil, fmt.Errorf("network %s has no security groups in force", network)
+	}
+	return Open(stateDir, network, now.Config, pods)
+}
+
+// check makes sure that the groups which are needed can be used.
+func (r *Rules) check() error {
+	_, err := r.compiled(r.read)
+	return err
+}
+
+func (r *Rules) reject(why rejection) error {
+	data, err := json.Marshal(why)
+	if err != nil {
+		return err
+	}
+	return writeFile(filepath.Join(r.stateDir, r.network+rejectedSuffix), data)
+}
+
+// Group finds the group that a pod asks for and makes sure that it can be used.
+// It returns its key.
+func (r *Rules) Group(nameOrID string) (string, error) {
+	key, err := r.want.key(nameOrID)
+	if err != nil || r.read == nil && slices.Contains(r.want.Used, key) {
+		return key, err
+	}
+	c, err := r.contents()
+	if err != nil {
+		return "", err
+	}
+	_, err = c.policy(key)
+	return key, err
+}
+
+// contents is what the documents hold.
+func (r *Rules) contents() (*contents, error) {
+	if r.read != nil {
+		return r.read, nil
+	}
+	_, c, err := readState(r.stateDir, r.network)
+	if err != nil { // somebody damaged the file
+		_, c, err = load(r.want.Config)
+	}
+	return c, err
+}
+
+// Judging is what the firewall is to install for the network, with the group, if
+// any, of the pod that it is about.
+func (r *Rules) Judging(group string) *firewall.Judging {
+	return &firewall.Judging{Group: group, Stale: r.stale, Load: r.policies}
+}
+
+// stale reports whether what is in force is not what the documents say.
+func (r *Rules) stale() bool {
+	if r.kept {
+		return false
+	}
+	now, found := readIndex(r.stateDir, r.network)
+	if !found || !now.Config.equal(r.want.Config) {
+		return true
+	}
+	seen, err := stamps(r.want.Config.Documents)
+	return err == nil && !slices.Equal(seen, now.Stamps)
+}
+
+// policies is what has to be in force by the documents of this moment.
+func (r *Rules) policies() (*firewall.Policies, error) {
+	if err := r.refresh(); err != nil {
+		return nil, err
+	}
+	c, err := r.contents()
+	if err != nil {
+		return nil, err
+	}
+	p, err := r.compiled(c)
+	if err != nil {
+		return nil, err
+	}
+	p.Flush = r.flushed(p, c)
+	p.InForce = func(counted []firewall.Count) error { return r.inForce(p, c, counted) }
+	return p, nil
+}
+
+// flushed returns the groups that want their changes to apply to running flows,
+// and have changed.
+func (r *Rules) flushed(p *firewall.Policies, c *contents) []string {
+	was, old, err := readState(r.stateDir, r.network)
+	if err != nil {
+		old = &contents{} // nothing was in force
+	}
+	var out []string
+	if p.Subnet != nil && p.Subnet.Group.FlushConnection && c.differs(r.want.Subnet, old, was.Subnet) {
+		out = append(out, firewall.SubnetKey)
+	}
+	for key, group := range p.Interfaces {
+		if group.Group.FlushConnection && c.differs(key, old, key) {
+			out = append(out, key)
+		}
+	}
+	return out
+}
+
+// compiled makes the policies of all groups that the network's pods have.
+func (r *Rules) compiled(c *contents) (*firewall.Policies, error) {
+	pods, err := r.pods()
+	if err != nil {
+		return nil, fmt.Errorf("list the pods of network %s: %w", r.network, err)
+	}
+	p := &firewall.Policies{Pods: pods, SameNodeFree: r.want.Config.SameNodeFree, Interfaces: map[string]*nsg.Policy{}}
+	if r.want.Subnet != "" {
+		if p.Subnet, err = c.policy(r.want.Subnet); err != nil {
+			return nil, err
+		}
+	}
+	for _, pod := range pods {
+		if pod.Group == "" || p.Interfaces[pod.Group] != nil {
+			continue
+		}
+		if p.Interfaces[pod.Group], err = c.policy(pod.Group); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+// refresh reads the documents again if they changed since Open, or were put in
+// force by another process meanwhile.
+func (r *Rules) refresh() error {
+	now, found := readIndex(r.stateDir, r.network)
+	if r.kept || r.read == nil && found {
+		r.want = now
+		return nil
+	}
+	seen, err := stamps(r.want.Config.Documents)
+	if err != nil || slices.Equal(seen, r.want.Stamps) {
+		return err
+	}
+	want, read, err := load(r.want.Config)
+	if err != nil {
+		return err
+	}
+	r.want, r.read = want, read
+	return nil
+}
+
+// inForce writes down what the firewall has installed.
+func (r *Rules) inForce(p *firewall.Policies, c *contents, counted []firewall.Count) error {
+	r.want.Used = nil
+	for key := range p.Interfaces {
+		r.want.Used = append(r.want.Used, key)
+	}
+	slices.Sort(r.want.Used)
+	var before []firewall.Count
+	if _, old, err := readState(r.stateDir, r.network); err == nil {
+		before = old.Counted
+	}
+	c.Counted = Sum(before, counted)
+	if err := writeState(r.stateDir, r.network, r.want, c); err != nil {
+		return err
+	}
+	if r.kept {
+		return nil
+	}
+	if err := os.Remove(filepath.Join(r.stateDir, r.network+rejectedSuffix)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("forget that documents were rejected: %w", err)
+	}
+	return nil
+}
+
+// Sum adds up what rules counted before and since.
+func Sum(before, since []firewall.Count) []firewall.Count {
+	var out []firewall.Count
+	at := map[firewall.Count]int{} // by what it is about
+	for _, c := range slices.Concat(before, since) {
+		about := firewall.Count{Group: c.Group, Direction: c.Direction, Rule: c.Rule}
+		i, known := at[about]
+		if !known {
+			i, at[about] = len(out), len(out)
+			out = append(out, about)
+		}
+		out[i].Packets += c.Packets
+		out[i].Bytes += c.Bytes
+	}
+	return out
+}
