@@ -9,7 +9,8 @@ import (
 func badKeys() []badInput {
 	return []badInput{
 		{name: "unknown key", conf: set("colour", "red"), code: 2, say: []string{"colour", "red"}},
-		{name: "nsg without a rule engine", conf: set("nsg", map[string]any{"documents": []string{"/etc/vnet"}}), code: 2, say: []string{"nsg", "/etc/vnet"}},
+		{name: "nsg with documents that are not there", conf: set("nsg", map[string]any{"documents": []string{"/nowhere/vnet"}}), code: 109, say: []string{"nsg.documents", "/nowhere/vnet"}},
+		{name: "nsg with an unknown key", conf: set("nsg", map[string]any{"document": "/etc/vnet"}), code: 2, say: []string{"nsg.document", "/etc/vnet", "documents"}},
 		{name: "misspelt key", conf: set("upllink", "eth0"), code: 2, say: []string{"upllink", "eth0", "uplink"}},
 		{name: "wrong case", conf: set("MTU", 1400), code: 2, say: []string{"MTU", "1400"}},
 		{name: "unknown ipam key", conf: set("ipam>gateway", "10.241.0.1"), code: 2, say: []string{"ipam.gateway", "10.241.0.1"}},
@@ -201,7 +202,8 @@ func badDocuments() []badInput {
 		{name: "DEL with a relative stateDir", verb: "DEL", conf: set("stateDir", "vnet"), code: 7, say: []string{"stateDir", "vnet"}},
 		{name: "GC with attachments that are no list", verb: "GC", conf: set("cni.dev/valid-attachments", "all"), code: 6, say: []string{"valid-attachments", "all"}},
 		{name: "GC with half an attachment", verb: "GC", conf: set("cni.dev/valid-attachments", []any{map[string]any{"containerID": "a"}}), code: 7, say: []string{"valid-attachments[0].ifname"}},
-		{name: "STATUS of an unknown key", verb: "STATUS", conf: set("nsg", map[string]any{}), code: 2, say: []string{"nsg"}},
+		{name: "STATUS of an unknown key", verb: "STATUS", conf: set("nsgs", map[string]any{}), code: 2, say: []string{"nsgs"}},
+		{name: "STATUS without documents", verb: "STATUS", conf: set("nsg", map[string]any{}), code: 7, say: []string{"nsg.documents"}},
 		{name: "STATUS without an uplink", verb: "STATUS", conf: set("uplink", "eth9"), code: 50, say: []string{"eth9"}},
 	}
 }

@@ -36,6 +36,7 @@ func add(cmd *skel.CmdArgs) (err error) {
 	a := &addition{call: c, node: node, sandbox: sandbox, undo: &undo}
 	for _, step := range []func() error{
 		a.findUplink,
+		a.chooseGroups,
 		a.lease,
 		a.filter,
 		a.connect,

@@ -2,18 +2,16 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"net/netip"
 	"slices"
 
 	"github.com/containernetworking/cni/pkg/types"
-	"golang.org/x/sys/unix"
 
 	"github.com/vnet-cni/vnet-cni/pkg/attachment"
 	"github.com/vnet-cni/vnet-cni/pkg/cnierr"
-	"github.com/vnet-cni/vnet-cni/pkg/firewall"
 	"github.com/vnet-cni/vnet-cni/pkg/link"
 	"github.com/vnet-cni/vnet-cni/pkg/netconf"
+	"github.com/vnet-cni/vnet-cni/pkg/policy"
 )
 
 // addition is an ADD on its way: each step reads what earlier ones found out.
@@ -25,6 +23,7 @@ type addition struct {
 
 	uplink link.Uplink
 	mtu    int
+	rules  *policy.Rules // of security groups; nil: the network has none
 	record attachment.Record
 	addrs  []netip.Addr
 	dns    types.DNS
@@ -88,8 +87,13 @@ func (a *addition) podName() string {
 // exceptions are the destinations that are never masqueraded to: the configured
 // ones, the own pools and what else is known of the virtual network.
 func (a *addition) exceptions() []netip.Prefix {
-	list := slices.Concat(a.conf.Masquerade.Except, a.subnets())
-	for _, p := range a.uplink.Prefixes {
+	return slices.Concat(a.conf.Masquerade.Except, a.subnets(), connected(a.uplink))
+}
+
+// connected are the prefixes that the uplink is in.
+func connected(up link.Uplink) []netip.Prefix {
+	var list []netip.Prefix
+	for _, p := range up.Prefixes {
 		if !p.Addr().IsLinkLocalUnicast() {
 			list = append(list, p.Masked())
 		}
@@ -116,38 +120,6 @@ func extraRoutes(routes []*types.Route) []link.Route {
 		list = append(list, x)
 	}
 	return list
-}
-
-// filter makes the addresses known to the packet filter before a packet can
-// come from them.
-func (a *addition) filter() error {
-	rules := a.record.Rules(a.conf.Name, a.conf.StateDir, a.addrs)
-	for _, addr := range a.addrs {
-		// Before Ensure: it fills new sets from the leases, ours among them.
-		a.onFailure(fmt.Sprintf("take %s out of the packet filter", addr), func() error {
-			return a.node.Forget(a.conf.Name, "", addr)
-		})
-	}
-	err := a.admit(rules)
-	if errors.Is(err, unix.ENOENT) {
-		err = a.admit(rules) // somebody destroyed the sets between two requests
-	}
-	if errors.Is(err, firewall.ErrLocked) {
-		return cnierr.Wrap(cnierr.TryAgain, err)
-	}
-	return cnierr.Wrap(cnierr.Firewall, err)
-}
-
-func (a *addition) admit(rules firewall.Network) error {
-	if err := a.node.Firewall.Ensure(rules); err != nil {
-		return err
-	}
-	for _, addr := range a.addrs {
-		if err := a.node.Firewall.AddPod(rules, addr); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // connect makes the veth pair, or takes over the one that an earlier ADD of this

@@ -36,7 +36,7 @@ func readStrict(cmd *skel.CmdArgs) (*call, error) {
 	if c.args, err = netconf.ParseArgs(cmd.Args); err != nil {
 		return nil, err
 	}
-	return c, nil
+	return c, c.conf.CheckArgs(c.args)
 }
 
 // readLenient reads a call that has to work although the configuration was

@@ -95,13 +95,9 @@ func (a *addition) withdraw(old attachment.Record) error {
 			return err
 		}
 	}
-	if !old.Masquerade || a.record.Masquerade {
-		return nil
-	}
-	for _, addr := range a.addrs { // filter puts it back into the set of all pods
-		if err := a.node.Firewall.RemovePod(a.conf.Name, addr); err != nil {
-			return cnierr.Wrap(cnierr.Firewall, err)
-		}
+	if old.Masquerade && !a.record.Masquerade || !slices.Equal(old.ASGs, a.record.ASGs) ||
+		old.Group != a.record.Group || old.Judged && !a.record.Judged || old.Lost {
+		return a.leave(old, a.addrs) // filter puts it back where it belongs
 	}
 	return nil
 }

@@ -12,7 +12,9 @@ import (
 	"github.com/vnet-cni/vnet-cni/pkg/attachment"
 	"github.com/vnet-cni/vnet-cni/pkg/cnierr"
 	"github.com/vnet-cni/vnet-cni/pkg/firewall"
+	"github.com/vnet-cni/vnet-cni/pkg/link"
 	"github.com/vnet-cni/vnet-cni/pkg/netconf"
+	"github.com/vnet-cni/vnet-cni/pkg/policy"
 )
 
 // status tells whether the node can serve ADD: CNI spec section "STATUS". The
@@ -33,6 +35,7 @@ func status(cmd *skel.CmdArgs) error {
 		delegateUsable(c, cmd.StdinData),
 		storeUsable(c),
 		uplinkUsable(node, c),
+		documentsUsable(node, c),
 		node.Firewall.Usable(firewall.Network{
 			Name: conf.Name, StateDir: conf.StateDir,
 			IPv4: hasFamily(conf.IPAM.Pools, false), IPv6: hasFamily(conf.IPAM.Pools, true),
@@ -68,6 +71,20 @@ func uplinkUsable(node *attachment.Node, c *call) error {
 		return err
 	}
 	return up.Answers()
+}
+
+// documentsUsable wants rules that can be in force: those of today's documents or
+// the last good ones.
+func documentsUsable(node *attachment.Node, c *call) error {
+	if c.conf.NSG == nil {
+		return nil
+	}
+	up, err := node.Host.FindUplink(c.conf.Uplink, c.subnets())
+	if err != nil {
+		up = link.Uplink{} // uplinkUsable says so, where it matters
+	}
+	_, err = policy.Open(c.conf.StateDir, c.conf.Name, c.groupConfig(up), attachment.Pods(c.conf.StateDir, c.conf.Name))
+	return err
 }
 
 // hasFamily tells whether a pool is of the family. A foreign IPAM plugin's pools
