@@ -15,6 +15,7 @@ import (
 	"github.com/vnet-cni/vnet-cni/ipam"
 	"github.com/vnet-cni/vnet-cni/pkg/cnierr"
 	"github.com/vnet-cni/vnet-cni/pkg/cnimain"
+	_ "github.com/vnet-cni/vnet-cni/pkg/lean"
 	"github.com/vnet-cni/vnet-cni/pkg/netconf"
 )
 

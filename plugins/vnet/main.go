@@ -9,6 +9,7 @@ import (
 	"github.com/containernetworking/cni/pkg/skel"
 
 	"github.com/vnet-cni/vnet-cni/pkg/cnimain"
+	_ "github.com/vnet-cni/vnet-cni/pkg/lean"
 )
 
 func main() {
