@@ -17,6 +17,7 @@ import (
 	"github.com/vnet-cni/vnet-cni/pkg/cnimain"
 	_ "github.com/vnet-cni/vnet-cni/pkg/lean"
 	"github.com/vnet-cni/vnet-cni/pkg/netconf"
+	_ "github.com/vnet-cni/vnet-cni/pkg/sysmon"
 )
 
 func main() {

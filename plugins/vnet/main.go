@@ -10,6 +10,7 @@ import (
 
 	"github.com/vnet-cni/vnet-cni/pkg/cnimain"
 	_ "github.com/vnet-cni/vnet-cni/pkg/lean"
+	_ "github.com/vnet-cni/vnet-cni/pkg/sysmon"
 )
 
 func main() {
