@@ -52,6 +52,9 @@ func Group(r *rand.Rand, name string, rules int) nsg.Definition {
 			Source:      endpoint(r, ipv6),
 			Destination: endpoint(r, ipv6),
 		}
+		if rules > 50 && rule.Source.Prefix == "*" && rule.Destination.Prefix == "*" {
+			rule.Source.Prefix = prefix(r, ipv6).String() // or it would decide about everything after it
+		}
 		if rule.Protocol == "Icmp" {
 			rule.Source.Port, rule.Source.Ports = "*", nil
 			rule.Destination.Port, rule.Destination.Ports = "*", nil
@@ -96,13 +99,13 @@ func endpoint(r *rand.Rand, ipv6 bool) nsg.EndpointDefinition {
 			e.ASGs = append(e.ASGs, other)
 		}
 	}
-	switch n := r.IntN(10); {
-	case n < 5:
+	switch n := r.IntN(20); {
+	case n < 10:
 		e.Port = "*"
-	case n < 8:
+	case n < 16:
 		e.Port = port(r)
 	default:
-		for range 2 + r.IntN(12) {
+		for range pick(r, 2, 3, 5, 8, 13, 40) {
 			e.Ports = append(e.Ports, port(r))
 		}
 	}
