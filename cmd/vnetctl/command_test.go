@@ -28,6 +28,10 @@ func TestCommandLine(t *testing.T) {
 		{"gc now", []string{`"now"`}},
 		{"status now", []string{`"now"`}},
 		{"gc --dry", []string{"--dry"}},
+		{"validate", []string{"1 arg"}},
+		{"counters now", []string{`"now"`}},
+		{"apply now", []string{`"now"`}},
+		{"apply --networks", []string{"--networks"}},
 		{"ipam -o yaml", []string{`"yaml"`, "json"}},
 		{"pods --output=", []string{`""`}},
 		{"pods -o JSON", []string{`"JSON"`}},
@@ -96,7 +100,11 @@ func TestNotRoot(t *testing.T) {
 	inNode(t)
 	dir := t.TempDir()
 	lease(t, dir, "pods", ipam.Key{ContainerID: "a", IfName: "eth0"}, attachment.Record{HostVeth: "vnet1", Sandbox: "/run/netns/vctl-no"}, 0, mustPool(t, "10.241.0.0/16"))
-	commands := []string{"ipam", "ipam release pods a", "pods", "status", "gc"}
+	if err := os.WriteFile(filepath.Join(dir, "pods.nsg"), []byte("{}\n{}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	commands := []string{"ipam", "ipam release pods a", "pods", "status", "gc", "counters", "apply",
+		"test-ip-flow --pod a --direction Inbound --protocol TCP --local :1 --remote 8.8.8.8:1"}
 	for _, mode := range []os.FileMode{0o700, 0o755} { // of the directory; the stores are root's either way
 		if err := os.Chmod(dir, mode); err != nil {
 			t.Fatal(err)

@@ -33,6 +33,7 @@ type app struct {
 	cniPath  string
 	output   string
 	out      io.Writer
+	errs     io.Writer // for what is no result
 	now      func() time.Time
 	running  bool // the command line was understood
 }
@@ -40,9 +41,12 @@ type app struct {
 // errReported is a failure that the command's own output has told of.
 var errReported = errors.New("reported")
 
+// usageError is a command line that cannot be meant, found out while it ran.
+type usageError struct{ error }
+
 // run executes a command line and returns the process's exit status.
 func run(args []string, stdout, stderr io.Writer, now func() time.Time) int {
-	a := &app{out: stdout, now: now}
+	a := &app{out: stdout, errs: stderr, now: now}
 	root := a.root()
 	root.SetArgs(args)
 	root.SetOut(stdout)
@@ -54,7 +58,7 @@ func run(args []string, stdout, stderr io.Writer, now func() time.Time) int {
 	if !errors.Is(err, errReported) {
 		fmt.Fprintf(stderr, "vnetctl: %v\n", a.explained(err))
 	}
-	if !a.running {
+	if !a.running || errors.As(err, &usageError{}) {
 		return exitUsage
 	}
 	return exitFailed
@@ -65,7 +69,8 @@ func (a *app) root() *cobra.Command {
 		Use:   "vnetctl",
 		Short: "Show and repair what the vnet CNI plugins keep on this node",
 		Long: "vnetctl reads the lease stores in the state directory and the kernel in the current network\n" +
-			"namespace. It needs no network configuration, but root.",
+			"namespace, which needs root but no network configuration; and it judges flows by the network\n" +
+			"security groups of documents, which needs neither.",
 		Version:           cnimain.Version,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
@@ -80,7 +85,8 @@ func (a *app) root() *cobra.Command {
 	flags.StringVarP(&a.output, "output", "o", "table", "table or json")
 	must(root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp)))
 	must(root.MarkPersistentFlagDirname("state-dir"))
-	root.AddCommand(a.ipamCommand(), a.podsCommand(), a.statusCommand(), a.gcCommand())
+	root.AddCommand(a.ipamCommand(), a.podsCommand(), a.statusCommand(), a.gcCommand(),
+		a.validateCommand(), a.testIPFlowCommand(), a.assertCommand(), a.countersCommand(), a.applyCommand())
 	return root
 }
 

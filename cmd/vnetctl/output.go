@@ -10,6 +10,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 )
 
 // json reports whether the output is for programs.
@@ -89,15 +90,18 @@ const podColumn = 4
 
 // withPods drops the column of pods where no row has one: outside of Kubernetes
 // nobody knows what a pod is called.
-func withPods(rows [][]string) [][]string {
-	if slices.ContainsFunc(rows[1:], func(row []string) bool { return row[podColumn] != "" }) {
+func withPods(rows [][]string) [][]string { return unlessEmpty(rows, podColumn) }
+
+// unlessEmpty drops a column that has nothing but its heading.
+func unlessEmpty(rows [][]string, column int) [][]string {
+	if slices.ContainsFunc(rows[1:], func(row []string) bool { return row[column] != "" }) {
 		for _, row := range rows {
-			row[podColumn] = orDash(row[podColumn])
+			row[column] = orDash(row[column])
 		}
 		return rows
 	}
 	for i, row := range rows {
-		rows[i] = slices.Delete(row, podColumn, podColumn+1)
+		rows[i] = slices.Delete(row, column, column+1)
 	}
 	return rows
 }
@@ -108,4 +112,32 @@ func orDash(value string) string {
 		return "-"
 	}
 	return value
+}
+
+// cell is a value of somebody else's in a table: nothing in it ends the line or
+// speaks to the terminal, and beyond width characters it is cut; 0 is no limit.
+func cell(value string, width int) string {
+	runes := []rune(strings.Map(func(c rune) rune {
+		if unicode.IsPrint(c) {
+			return c
+		}
+		return '\uFFFD'
+	}, value))
+	if width > 0 && len(runes) > width {
+		return string(runes[:width-1]) + "…"
+	}
+	return string(runes)
+}
+
+// counted words a number of things.
+func counted(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// note tells people something that is no result and no error.
+func (a *app) note(format string, args ...any) {
+	fmt.Fprintf(a.errs, "vnetctl: note: %s\n", cell(fmt.Sprintf(format, args...), 0))
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/vnet-cni/vnet-cni/ipam"
 	"github.com/vnet-cni/vnet-cni/pkg/attachment"
 	"github.com/vnet-cni/vnet-cni/pkg/link"
+	"github.com/vnet-cni/vnet-cni/pkg/policy"
 )
 
 // podEntry is one attachment in the output for programs.
@@ -23,6 +24,8 @@ type podEntry struct {
 	HostVeth    string   `json:"hostVeth"`
 	Healthy     bool     `json:"healthy"`
 	Problems    []string `json:"problems"`
+	NSG         string   `json:"nsg"`  // of its interface; "": none
+	ASGs        []string `json:"asgs"` // in lower case
 
 	pod string // for people only
 }
@@ -76,8 +79,9 @@ func (a *app) podEntries(n *node, networks, args []string) ([]podEntry, error) {
 	}
 	entries := []podEntry{}
 	for _, of := range all {
+		names := a.groupNames(of.network)
 		for _, l := range of.leases {
-			e, ours, err := n.podEntry(of.network, l)
+			e, ours, err := n.podEntry(of.network, l, names)
 			if err != nil {
 				return nil, err
 			}
@@ -89,17 +93,27 @@ func (a *app) podEntries(n *node, networks, args []string) ([]podEntry, error) {
 	for _, o := range orphans(links, all) {
 		if len(args) == 0 || o.Network == args[0] {
 			entries = append(entries, podEntry{Network: o.Network, ContainerID: o.ContainerID, IfName: o.IfName,
-				Address: joined(o.Addrs), HostVeth: o.HostName, Problems: []string{"no lease"}})
+				Address: joined(o.Addrs), HostVeth: o.HostName, Problems: []string{"no lease"}, ASGs: []string{}})
 		}
 	}
 	return entries, nil
 }
 
+// groupNames returns how people call the security groups of the network: where
+// nobody knows any more, as a record does.
+func (a *app) groupNames(network string) func(key string) string {
+	v, err := policy.InForce(a.stateDir, network)
+	if err != nil {
+		return func(key string) string { return key }
+	}
+	return v.Name
+}
+
 // podEntry judges one attachment. A lease of another main plugin is not ours to
 // judge.
-func (n *node) podEntry(network string, l ipam.Lease) (podEntry, bool, error) {
+func (n *node) podEntry(network string, l ipam.Lease, groupName func(key string) string) (podEntry, bool, error) {
 	e := podEntry{Network: network, ContainerID: l.ContainerID, IfName: l.IfName,
-		Address: joined(attachment.Addrs(l)), Problems: []string{}, pod: podOf(l)}
+		Address: joined(attachment.Addrs(l)), Problems: []string{}, ASGs: []string{}, pod: podOf(l)}
 	record, ours, err := attachment.Of(l)
 	if err != nil {
 		e.HostVeth = link.HostName(network, l.ContainerID, l.IfName)
@@ -112,6 +126,9 @@ func (n *node) podEntry(network string, l ipam.Lease) (podEntry, bool, error) {
 	problems, err := n.problems(network, l, record)
 	if err != nil {
 		return e, true, err
+	}
+	if e.ASGs = append(e.ASGs, record.ASGs...); record.Group != "" {
+		e.NSG = groupName(record.Group)
 	}
 	e.HostVeth, e.Healthy = record.HostVeth, len(problems) == 0
 	e.Problems = append(e.Problems, problems...)
@@ -154,13 +171,15 @@ func orphans(links []link.Attachment, all []networkLeases) []link.Attachment {
 }
 
 func podRows(entries []podEntry) [][]string {
-	rows := [][]string{{"NETWORK", "ADDRESS", "CONTAINER", "INTERFACE", "POD", "HOST VETH", "HEALTHY", "PROBLEMS"}}
+	rows := [][]string{{"NETWORK", "ADDRESS", "CONTAINER", "INTERFACE", "POD", "NSG", "ASGS", "HOST VETH", "HEALTHY", "PROBLEMS"}}
 	for _, e := range entries {
 		healthy := "yes"
 		if !e.Healthy {
 			healthy = "no"
 		}
-		rows = append(rows, []string{e.Network, e.Address, e.ContainerID, e.IfName, e.pod, e.HostVeth, healthy, strings.Join(e.Problems, "; ")})
+		rows = append(rows, []string{e.Network, e.Address, e.ContainerID, e.IfName, e.pod,
+			cell(e.NSG, maxNameCell), cell(strings.Join(e.ASGs, ","), maxValueCell), e.HostVeth, healthy, strings.Join(e.Problems, "; ")})
 	}
-	return withPods(rows)
+	rows = unlessEmpty(rows, podColumn+2) // the last one first: the others move
+	return withPods(unlessEmpty(rows, podColumn+1))
 }

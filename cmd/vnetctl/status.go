@@ -12,6 +12,7 @@ import (
 	"github.com/vnet-cni/vnet-cni/ipam"
 	"github.com/vnet-cni/vnet-cni/pkg/attachment"
 	"github.com/vnet-cni/vnet-cni/pkg/firewall"
+	"github.com/vnet-cni/vnet-cni/pkg/policy"
 )
 
 // statusReport is the output for programs of vnetctl status.
@@ -37,6 +38,8 @@ type networkStatus struct {
 	Pods     int      `json:"pods"`           // the leases that are of our own main plugin
 	Free     *uint64  `json:"free,omitempty"` // how many more the scarcest current pool has room for; nil: no pool is known
 	Rules    string   `json:"rules"`          // "installed", "damaged" or "not needed"
+	Judged   bool     `json:"judged"`         // by security groups
+	NSG      string   `json:"nsg"`            // of the subnet; "": it has none
 	Problems []string `json:"problems"`
 
 	ipv4, ipv6 bool // families of its pools
@@ -134,7 +137,33 @@ func (a *app) network(n *node, network string) (networkStatus, error) {
 	if err != nil {
 		s.Problems = append(s.Problems, err.Error())
 	}
+	if err := a.judges(&s); err != nil {
+		return s, err
+	}
 	return s, n.judgeRules(&s, rulesFor(network, a.stateDir, leases))
+}
+
+// judges tells which security groups judge the network's pods. Documents that
+// were rejected are a problem, though the last good ones are in force.
+func (a *app) judges(s *networkStatus) error {
+	if s.Judged = policy.Exists(a.stateDir, s.Network); !s.Judged {
+		return nil
+	}
+	v, err := policy.InForce(a.stateDir, s.Network)
+	if errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	if err != nil {
+		s.Problems = append(s.Problems, err.Error())
+		return nil
+	}
+	if key := v.Subnet(); key != "" {
+		s.NSG = v.Name(key)
+	}
+	if why := policy.Rejected(a.stateDir, s.Network); why != "" {
+		s.Problems = append(s.Problems, "documents rejected, the last good ones are in force: "+why)
+	}
+	return nil
 }
 
 func (a *app) count(s *networkStatus, leases []ipam.Lease) error {
@@ -214,14 +243,25 @@ func (a *app) printIptables(s iptablesStatus) error {
 }
 
 func statusRows(networks []networkStatus) [][]string {
-	rows := [][]string{{"NETWORK", "LEASES", "PODS", "FREE", "RULES", "PROBLEMS"}}
+	rows := [][]string{{"NETWORK", "LEASES", "PODS", "FREE", "RULES", "NSG", "PROBLEMS"}}
 	for _, s := range networks {
 		free := "unknown"
 		if s.Free != nil {
 			free = strconv.FormatUint(*s.Free, 10)
 		}
 		rows = append(rows, []string{s.Network, strconv.Itoa(s.Leases), strconv.Itoa(s.Pods), free,
-			s.Rules, strings.Join(s.Problems, "; ")})
+			s.Rules, s.subnetGroup(), cell(strings.Join(s.Problems, "; "), 0)})
 	}
-	return rows
+	return unlessEmpty(rows, groupColumn)
+}
+
+// groupColumn is where the table of networks names the subnet's security group.
+const groupColumn = 5
+
+// subnetGroup words who judges; "" is nobody.
+func (s networkStatus) subnetGroup() string {
+	if s.Judged && s.NSG == "" {
+		return "only pods' own"
+	}
+	return cell(s.NSG, maxNameCell)
 }

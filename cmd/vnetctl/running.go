@@ -1,0 +1,72 @@
+package main
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vnet-cni/vnet-cni/ipam"
+	"github.com/vnet-cni/vnet-cni/pkg/attachment"
+)
+
+// runningPod is an attachment of ours, as its lease has it.
+type runningPod struct {
+	network string
+	key     ipam.Key
+	addrs   []netip.Addr
+	record  attachment.Record
+}
+
+// runningPods are the attachments of the node's networks. A record that cannot be
+// decoded is of nobody who can be asked for.
+func (a *app) runningPods() ([]runningPod, error) {
+	networks, err := a.networks(nil)
+	if err != nil {
+		return nil, err
+	}
+	all, err := a.leases(networks)
+	if err != nil {
+		return nil, err
+	}
+	var pods []runningPod
+	for _, n := range all {
+		for _, l := range n.leases {
+			if r, ours, err := attachment.Of(l); err == nil && ours {
+				pods = append(pods, runningPod{n.network, l.Key, attachment.Addrs(l), r})
+			}
+		}
+	}
+	return pods, nil
+}
+
+// end is what judges have to know of the pod and of all the others; free, whether
+// traffic between them is judged.
+func (p runningPod) end(all []runningPod, free bool) *podEnd {
+	e := &podEnd{name: "the pod", addrs: p.addrs, asgs: map[netip.Addr][]string{}, free: map[netip.Addr]bool{}}
+	for _, other := range all {
+		for _, addr := range other.addrs {
+			if other.network == p.network {
+				e.asgs[addr] = other.record.ASGs
+			}
+			if free {
+				e.free[addr] = true
+			}
+		}
+	}
+	return e
+}
+
+// completePod offers what --pod takes.
+func (a *app) completePod(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	pods, err := a.runningPods()
+	var words []string
+	for _, p := range pods {
+		words = append(words, p.key.ContainerID)
+		if p.record.Pod != "" {
+			words = append(words, p.record.Pod)
+		}
+	}
+	slices.Sort(words)
+	return slices.Compact(words), completed(err)
+}
