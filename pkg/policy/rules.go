@@ -34,7 +34,7 @@ func Open(stateDir, network string, c Config, pods func() ([]firewall.Pod, error
 	seen, err := stamps(c.Documents)
 	if found && err == nil && slices.Equal(seen, now.Stamps) {
 		r.want = now
-		return r, nil
+		return r, r.unreject() // they may be the old ones again
 	}
 	if old, ok := readRejection(stateDir, network); found && ok && old.Config.equal(c) && slices.Equal(old.Stamps, seen) {
 		r.want, r.kept = now, true
@@ -218,7 +218,12 @@ func (r *Rules) inForce(p *firewall.Policies, c *contents, counted []firewall.Co
 	if r.kept {
 		return nil
 	}
-	if err := os.Remove(filepath.Join(r.stateDir, r.network+rejectedSuffix)); err != nil && !errors.Is(err, os.ErrNotExist) {
+	return r.unreject()
+}
+
+func (r *Rules) unreject() error {
+	err := os.Remove(filepath.Join(r.stateDir, r.network+rejectedSuffix))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("forget that documents were rejected: %w", err)
 	}
 	return nil

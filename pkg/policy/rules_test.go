@@ -169,6 +169,31 @@ func TestBrokenDocuments(t *testing.T) {
 	t.Logf("%d kinds of broken documents", len(broken))
 }
 
+// A link that is switched to other documents and back leaves the file as it was.
+func TestRejectedDocumentsAreTakenBack(t *testing.T) {
+	s := newScene(t)
+	s.write("80", false)
+	s.apply(s.mustOpen())
+	aside := s.file + ".aside"
+	must(t, os.Rename(s.file, aside)) // changes the inode, though not its stamp of change everywhere
+	s.mustOpen()
+	must(t, os.Rename(aside, s.file))
+	s.apply(s.mustOpen())
+	must(t, os.Symlink(s.file, s.file+".link"))
+	s.config.Documents = []string{s.file + ".link"}
+	s.apply(s.mustOpen())
+	must(t, os.Remove(s.file+".link"))
+	s.mustOpen()
+	if Rejected(s.state, "pods") == "" {
+		t.Error("a link that is gone is no fault")
+	}
+	must(t, os.Symlink(s.file, s.file+".link"))
+	s.mustOpen()
+	if why := Rejected(s.state, "pods"); why != "" {
+		t.Errorf("still rejected: %s", why)
+	}
+}
+
 func TestGroupsOfPods(t *testing.T) {
 	s := newScene(t)
 	s.write("80", false)
