@@ -93,6 +93,7 @@ func (a *app) applyTo(n *node, network string) (string, error) {
 	}
 	want := withFamilies(rulesFor(network, a.stateDir, leases), inForce.Config)
 	want.Judging = rules.Judging("")
+	want.Judging.Wait = true
 	result := applyUnchanged
 	if want.Judging.Stale() {
 		result = applyApplied

@@ -11,13 +11,24 @@ import (
 	"github.com/vishvananda/netlink/nl"
 
 	"github.com/vnet-cni/vnet-cni/pkg/firewall/program"
+	"github.com/vnet-cni/vnet-cni/pkg/nlsock"
 	"github.com/vnet-cni/vnet-cni/pkg/nsg"
 )
 
 // judge puts the network's policies in force: sets first, then per family all
 // chains in one restore, so that a packet meets either the old rules or the new
-// ones, and last the removal of what no rule uses any more.
+// ones, and last the removal of what no rule uses any more. The kernel's rules are
+// read while the new ones are made.
 func (f *Firewall) judge(n Network, programs []*iptables) error {
+	var reading []*saving
+	for _, p := range programs {
+		s, err := p.startSave("mangle")
+		if err != nil {
+			return err
+		}
+		defer s.program.cancel()
+		reading = append(reading, s)
+	}
 	policies, err := n.Judging.Load()
 	if err != nil {
 		return err
@@ -26,8 +37,8 @@ func (f *Firewall) judge(n Network, programs []*iptables) error {
 		return fmt.Errorf("network %s: %w", n.Name, err)
 	}
 	var counted []Count
-	for _, p := range programs {
-		more, err := f.judgeFamily(n, p, policies)
+	for i, p := range programs {
+		more, err := f.judgeFamily(n, p, policies, reading[i])
 		if err != nil {
 			return fmt.Errorf("install the IPv%s security groups of network %s: %w", p.family.suffix(), n.Name, err)
 		}
@@ -56,20 +67,21 @@ func distinct(p *Policies) error {
 	return nil
 }
 
-func (f *Firewall) judgeFamily(n Network, p *iptables, policies *Policies) ([]Count, error) {
+func (f *Firewall) judgeFamily(n Network, p *iptables, policies *Policies, reading *saving) ([]Count, error) {
 	j := judgementOf(n.Name, policies, p.family)
+	f.step("create member sets")
 	if err := f.makeMemberSets(n.Name, policies, p.family); err != nil {
 		return nil, err
 	}
-	for _, s := range j.sets {
-		if err := f.makeSet(s, p.family); err != nil {
-			return nil, err
-		}
+	f.step("create sets of rules")
+	if err := f.makeSets(j.sets, p.family); err != nil {
+		return nil, err
 	}
+	f.step("admit pods")
 	if err := f.admitAll(n, policies.Pods, p.family); err != nil {
 		return nil, err
 	}
-	counted, err := f.restoreJudgement(n.Name, p, j.table)
+	counted, err := f.restoreJudgement(n.Name, p, j, reading)
 	if err != nil {
 		return nil, err
 	}
@@ -79,42 +91,44 @@ func (f *Firewall) judgeFamily(n Network, p *iptables, policies *Policies) ([]Co
 
 // makeMemberSets creates the sets that pods are members of.
 func (f *Firewall) makeMemberSets(network string, p *Policies, fam family) error {
-	names := []string{judgedSet(fam), memberSet(network, fam), ownGroupSet(network, fam)}
+	var requests []nlsock.Request
+	for _, name := range []string{judgedSet(fam), memberSet(network, fam), ownGroupSet(network, fam)} {
+		requests = append(requests, f.sets.creation(name, hashIP, fam))
+	}
 	for key := range p.Interfaces {
-		names = append(names, groupSet(network, key, fam))
+		requests = append(requests, f.sets.creation(groupSet(network, key, fam), hashIP, fam))
 	}
-	for _, name := range names {
-		f.step("create " + name)
-		if err := f.sets.create(name, hashIP, fam); err != nil {
-			return err
-		}
-	}
-	return nil
+	return f.sets.do(requests)
 }
 
-// makeSet creates a set that rules match and fills it, unless it is one that pods
-// are members of.
-func (f *Firewall) makeSet(s *program.Set, fam family) error {
-	f.step("create " + s.Name)
-	switch s.Type {
-	case program.NetSet:
-		return errors.Join(f.sets.create(s.Name, hashNet, fam), f.sets.addAll(s.Name, s.Prefixes))
-	case program.PortSet:
-		return errors.Join(f.sets.create(s.Name, ports, fam), f.sets.addPorts(s.Name, s.Ports))
-	case program.ASGList:
-		for _, m := range s.Members {
-			if err := f.sets.create(m, hashIP, fam); err != nil {
-				return err
+// makeSets creates the sets that rules match and fills them, unless they are of
+// those that pods are members of. One that is there already may have been left
+// half full by a process that was killed.
+func (f *Firewall) makeSets(sets []*program.Set, fam family) error {
+	var requests []nlsock.Request
+	for _, s := range sets {
+		switch s.Type {
+		case program.NetSet:
+			requests = append(requests, f.sets.creation(s.Name, hashNet, fam))
+			requests = append(requests, f.sets.additions(s.Name, s.Prefixes)...)
+		case program.PortSet:
+			requests = append(requests, f.sets.creation(s.Name, ports, fam))
+			requests = append(requests, f.sets.portAdditions(s.Name, s.Ports)...)
+		case program.ASGSet:
+			requests = append(requests, f.sets.creation(s.Name, hashIP, fam))
+		case program.ASGList:
+			for _, m := range s.Members {
+				requests = append(requests, f.sets.creation(m, hashIP, fam))
 			}
+			requests = append(requests, f.sets.creation(s.Name, list, fam))
+			requests = append(requests, f.sets.setAdditions(s.Name, s.Members)...)
 		}
-		return errors.Join(f.sets.create(s.Name, list, fam), f.sets.addSets(s.Name, s.Members))
 	}
-	return f.sets.create(s.Name, hashIP, fam)
+	return f.sets.do(requests)
 }
 
 // admitAll makes the network's living pods members, as far as they are not.
 func (f *Firewall) admitAll(n Network, pods []Pod, fam family) error {
-	f.step("admit pods")
 	members := map[string][]netip.Prefix{}
 	for _, p := range pods {
 		sets, asgs := p.membership(n.Name, fam)
@@ -127,48 +141,85 @@ func (f *Firewall) admitAll(n Network, pods []Pod, fam family) error {
 			}
 		}
 	}
+	var requests []nlsock.Request
 	for _, set := range slices.Sorted(maps.Keys(members)) {
-		if err := f.sets.create(set, hashIP, fam); err != nil {
-			return err
-		}
-		if err := f.sets.addAll(set, members[set]); err != nil {
-			return err
-		}
+		requests = append(requests, f.sets.creation(set, hashIP, fam))
+		requests = append(requests, f.sets.additions(set, members[set])...)
 	}
-	return nil
+	return f.sets.do(requests)
 }
 
-// restoreJudgement replaces the network's part of the table and returns what its
-// rules had counted.
-func (f *Firewall) restoreJudgement(network string, p *iptables, t table) ([]Count, error) {
-	var err error
+// restoreJudgement replaces the network's part of the table, as far as it is not
+// the same, and returns what the replaced rules had counted.
+func (f *Firewall) restoreJudgement(network string, p *iptables, j judgement, reading *saving) ([]Count, error) {
+	now, err := reading.wait()
+	if err != nil {
+		return nil, err
+	}
 	for range restoreTries {
-		var now saved
-		if now, err = p.save(t.name); err != nil {
-			return nil, err
-		}
+		same := j.unchanged(now)
 		f.step("restore groups")
-		if err = p.restore(renderJudgement(network, p.family, t, now)); !refused(err) {
-			return now.counts(network), err
+		if err = p.restore(renderJudgement(network, p.family, j, same, now)); !refused(err) {
+			return now.counts(network, same), err
+		}
+		var failed error
+		if now, failed = p.save(j.table.name); failed != nil {
+			return nil, failed
 		}
 	}
 	return nil, err
 }
 
+// unchanged names the programs that the kernel has already, whole: the way there
+// carries the hash of what it leads to.
+func (j judgement) unchanged(now saved) map[string]bool {
+	rules := map[string]int{} // of each program in the kernel
+	for _, r := range now.rules {
+		rules[programOfChain(r.chain)]++
+	}
+	same := map[string]bool{}
+	for _, p := range j.programs {
+		if p.rules == rules[p.name] && now.leadsTo(p) {
+			same[p.name] = true
+		}
+	}
+	return same
+}
+
+// leadsTo reports whether a rule leads to the program as it is.
+func (s saved) leadsTo(p compiled) bool {
+	for _, r := range s.rules {
+		fields := strings.Fields(r.text)
+		if hasOption(fields, "--comment", p.comment()) && (hasOption(fields, "-g", p.entry()) || hasOption(fields, "-j", p.entry())) {
+			return true
+		}
+	}
+	return false
+}
+
 // renderJudgement writes the input that turns the table as it is into one with
 // the network's chains. The node-wide chains keep the way to other networks; what
-// they lead nowhere is dropped.
-func renderJudgement(network string, f family, t table, now saved) string {
+// they lead nowhere is dropped. Programs that are the same stay.
+func renderJudgement(network string, f family, j judgement, same map[string]bool, now saved) string {
+	t := j.table
 	for _, d := range []nsg.Direction{nsg.Outbound, nsg.Inbound} {
 		s := sideOf(network, d)
 		ways := append(now.otherNetworks(s), s.dispatch(network, f))
 		slices.Sort(ways) // the same rules for the same networks
 		t.chains = append(t.chains, chain{name: s.node, rules: append(ways, rule("", "DROP"))})
 	}
+	wanted := map[string]bool{}
+	for _, p := range j.programs {
+		for _, c := range p.chains {
+			wanted[c.name] = true
+		}
+		if !same[p.name] {
+			t.chains = append(t.chains, p.chains...)
+		}
+	}
 	var stale []chain
 	for _, name := range now.chains {
-		known := slices.ContainsFunc(t.chains, func(c chain) bool { return c.name == name })
-		if ofGroups(network, name) && !known {
+		if ofGroups(network, name) && !wanted[name] {
 			stale = append(stale, chain{name: name})
 		}
 	}
@@ -216,13 +267,13 @@ func (s saved) ownEntries(t table) [][]string {
 }
 
 // counts returns what the rules of the network's groups have counted, of each
-// group, direction and rule once. The key of a group is as in the chain's name.
-func (s saved) counts(network string) []Count {
+// group, direction and rule once, without the programs to leave out.
+func (s saved) counts(network string, except map[string]bool) []Count {
 	sums := map[Count]*Count{}
 	var order []Count
 	for _, r := range s.rules {
 		id, ok := countOf(network, r)
-		if !ok {
+		if !ok || except[programOfChain(r.chain)] {
 			continue
 		}
 		if sums[id] == nil {

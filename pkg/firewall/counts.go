@@ -15,7 +15,7 @@ func (f *Firewall) Counts(stateDir, network string) ([]Count, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read the counters of network %s: %w", network, err)
 		}
-		out = append(out, now.counts(network)...)
+		out = append(out, now.counts(network, nil)...)
 	}
 	return out, nil
 }

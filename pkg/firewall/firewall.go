@@ -79,7 +79,7 @@ func (f *Firewall) Ensure(n Network) error {
 	if err != nil || need == nothing {
 		return err
 	}
-	return f.install(n)
+	return f.install(n, need)
 }
 
 // AddPod makes the addresses a pod's: it may send, is accepted, judged with the

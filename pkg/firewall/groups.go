@@ -25,6 +25,9 @@ type Judging struct {
 	// Stale tells whether the rules in the kernel, if any, are not those of today.
 	// It is asked again under the lock. Nil: they are.
 	Stale func() bool
+	// Wait says that a change which another process is making must be over. Else
+	// an Ensure that finds the rules whole lets that process do it.
+	Wait bool
 	// Load gives the rules that have to be in force. It is asked under the lock,
 	// when rules are installed.
 	Load func() (*Policies, error)

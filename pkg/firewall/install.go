@@ -46,18 +46,31 @@ func (f *Firewall) needed(n Network) (need, error) {
 }
 
 // install brings the network's sets and rules into the desired state from
-// whatever state they are in.
-func (f *Firewall) install(n Network) error {
-	unlock, err := lock(n.StateDir, f.patience)
+// whatever state they are in. Somebody who changes what is whole does it for all
+// who wait for the lock, and so looks again before letting it go.
+func (f *Firewall) install(n Network, need need) error {
+	patience := f.patience
+	if need == newPolicies && !n.Judging.Wait {
+		patience = 0
+	}
+	unlock, err := lock(n.StateDir, patience)
+	if errors.Is(err, ErrLocked) && patience == 0 {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	need, err := f.needed(n)
-	if err != nil || need == nothing {
-		return err // another process did it while this one waited
+	for range restoreTries {
+		need, err := f.needed(n)
+		if err != nil || need == nothing {
+			return err // perhaps another process did it while this one waited
+		}
+		if err := f.installLocked(n, need); err != nil {
+			return err
+		}
 	}
-	return f.installLocked(n, need)
+	return nil
 }
 
 func (f *Firewall) installLocked(n Network, need need) error {

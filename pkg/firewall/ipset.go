@@ -108,30 +108,29 @@ func (s *sets) list(what, name string, flags uint32) ([]header, error) {
 
 // create makes the set unless it is there already with the same properties.
 func (s *sets) create(name, typ string, f family) error {
-	data := nl.NewRtAttr(nl.IPSET_ATTR_DATA|int(nl.NLA_F_NESTED), nil)
-	switch protocol := f.protocol(); typ {
+	return s.named(s.conn.Do(s.creation(name, typ, f)))
+}
+
+func (s *sets) creation(name, typ string, f family) nlsock.Request {
+	data, protocol := nl.NewRtAttr(nl.IPSET_ATTR_DATA|int(nl.NLA_F_NESTED), nil), f.protocol()
+	switch typ {
 	case ports:
 		addPort(data, nl.IPSET_ATTR_PORT_FROM, 0)
 		addPort(data, nl.IPSET_ATTR_PORT_TO, math.MaxUint16)
-		return s.createAs(name, typ, f, unix.AF_UNSPEC, data)
+		protocol = unix.AF_UNSPEC
 	case list:
 		data.AddChild(&nl.Uint32Attribute{Type: nl.IPSET_ATTR_SIZE | nl.NLA_F_NET_BYTEORDER, Value: maxListed})
-		return s.createAs(name, typ, f, unix.AF_UNSPEC, data)
+		protocol = unix.AF_UNSPEC
 	default:
 		data.AddChild(&nl.Uint32Attribute{Type: nl.IPSET_ATTR_MAXELEM | nl.NLA_F_NET_BYTEORDER, Value: maxMembers})
-		return s.createAs(name, typ, f, protocol, data)
 	}
-}
-
-// createAs is create for a set that holds what the protocol family says.
-func (s *sets) createAs(name, typ string, f family, protocol uint8, data *nl.RtAttr) error {
 	r := s.request(fmt.Sprintf("create ipset %s (%s, IPv%s)", name, typ, f.suffix()), nl.IPSET_CMD_CREATE, name,
 		nl.NewRtAttr(nl.IPSET_ATTR_TYPENAME, nl.ZeroTerminated(typ)),
 		nl.NewRtAttr(nl.IPSET_ATTR_REVISION, nl.Uint8Attr(0)),
 		nl.NewRtAttr(nl.IPSET_ATTR_FAMILY, nl.Uint8Attr(protocol)),
 		data)
 	r.Flags = unix.NLM_F_CREATE
-	return s.named(s.conn.Do(r))
+	return r
 }
 
 func addPort(data *nl.RtAttr, typ int, port uint16) {
@@ -146,36 +145,39 @@ func (s *sets) destroy(name string) error {
 	return unlessNoIPSet(s.named(s.conn.Do(r)))
 }
 
-// addAll puts prefixes into the set, as many with one system call as nlsock sends.
-func (s *sets) addAll(name string, prefixes []netip.Prefix) error {
-	var requests []nlsock.Request
+// do sends requests, as many with one system call as nlsock does.
+func (s *sets) do(requests []nlsock.Request) error { return s.named(s.conn.Do(requests...)) }
+
+// additions are requests that add prefixes to the set.
+func (s *sets) additions(name string, prefixes []netip.Prefix) []nlsock.Request {
+	out := make([]nlsock.Request, 0, len(prefixes))
 	for _, p := range prefixes {
-		requests = append(requests, s.member(fmt.Sprintf("add %s to ipset %s", p, name), nl.IPSET_CMD_ADD, name, p))
+		out = append(out, s.member(fmt.Sprintf("add %s to ipset %s", p, name), nl.IPSET_CMD_ADD, name, p))
 	}
-	return s.named(s.conn.Do(requests...))
+	return out
 }
 
-// addPorts puts ranges of ports into a set of ports.
-func (s *sets) addPorts(name string, ranges []nsg.PortRange) error {
-	var requests []nlsock.Request
+// portAdditions are requests that add ranges to a set of ports.
+func (s *sets) portAdditions(name string, ranges []nsg.PortRange) []nlsock.Request {
+	out := make([]nlsock.Request, 0, len(ranges))
 	for _, r := range ranges {
 		data := nl.NewRtAttr(nl.IPSET_ATTR_DATA|int(nl.NLA_F_NESTED), nil)
 		addPort(data, nl.IPSET_ATTR_PORT_FROM, r.First)
 		addPort(data, nl.IPSET_ATTR_PORT_TO, r.Last)
-		requests = append(requests, s.request(fmt.Sprintf("add ports %d-%d to ipset %s", r.First, r.Last, name), nl.IPSET_CMD_ADD, name, data))
+		out = append(out, s.request(fmt.Sprintf("add ports %d-%d to ipset %s", r.First, r.Last, name), nl.IPSET_CMD_ADD, name, data))
 	}
-	return s.named(s.conn.Do(requests...))
+	return out
 }
 
-// addSets puts sets into a list of sets.
-func (s *sets) addSets(name string, members []string) error {
-	var requests []nlsock.Request
+// setAdditions are requests that add sets to a list of sets.
+func (s *sets) setAdditions(name string, members []string) []nlsock.Request {
+	out := make([]nlsock.Request, 0, len(members))
 	for _, m := range members {
 		data := nl.NewRtAttr(nl.IPSET_ATTR_DATA|int(nl.NLA_F_NESTED), nil)
 		data.AddRtAttr(nl.IPSET_ATTR_NAME, nl.ZeroTerminated(m))
-		requests = append(requests, s.request("add set "+m+" to ipset "+name, nl.IPSET_CMD_ADD, name, data))
+		out = append(out, s.request("add set "+m+" to ipset "+name, nl.IPSET_CMD_ADD, name, data))
 	}
-	return s.named(s.conn.Do(requests...))
+	return out
 }
 
 // add puts a prefix into the set; being in it already is success.

@@ -38,7 +38,8 @@ const (
 // iptables runs the commands of one family and one backend.
 type iptables struct {
 	family         family
-	tables         *goiptables.IPTables // iptables or ip6tables
+	command        string               // path of iptables or ip6tables
+	tables         *goiptables.IPTables // the same, once it was needed
 	restoreCommand string               // path of iptables-restore or ip6tables-restore
 	saveCommand    string               // and of iptables-save or ip6tables-save
 }
@@ -127,11 +128,20 @@ func findIptables(f family, backend string) (*iptables, error) {
 	if err != nil {
 		return nil, err
 	}
-	tables, err := goiptables.New(goiptables.Path(command), goiptables.IPFamily(f.iptables()), goiptables.Timeout(lockWait))
-	if err != nil {
-		return nil, fmt.Errorf("ask %s what it can do: %w", command, err)
+	return &iptables{family: f, command: command, restoreCommand: restore, saveCommand: save}, nil
+}
+
+// list returns the handle to list chains with. Making one starts the program.
+func (t *iptables) list() (*goiptables.IPTables, error) {
+	if t.tables != nil {
+		return t.tables, nil
 	}
-	return &iptables{family: f, tables: tables, restoreCommand: restore, saveCommand: save}, nil
+	tables, err := goiptables.New(goiptables.Path(t.command), goiptables.IPFamily(t.family.iptables()), goiptables.Timeout(lockWait))
+	if err != nil {
+		return nil, fmt.Errorf("ask %s what it can do: %w", t.command, err)
+	}
+	t.tables = tables
+	return tables, nil
 }
 
 // findProgram finds name+end on PATH if it is of the backend, else the
@@ -154,8 +164,18 @@ func findProgram(name, end, backend string) (string, error) {
 	return path, nil
 }
 
-// backendOf asks a program. Versions before 1.8 know legacy only and do not say so.
+// backendOf tells a program's backend: by the file that it really is, as iptables
+// installs it for both, else by asking it. Versions before 1.8 know legacy only
+// and do not say so.
 func backendOf(command string) (string, error) {
+	if file, err := filepath.EvalSymlinks(command); err == nil {
+		switch filepath.Base(file) {
+		case "xtables-nft-multi":
+			return backendNFT, nil
+		case "xtables-legacy-multi":
+			return backendLegacy, nil
+		}
+	}
 	out, err := run(command, "", "--version")
 	if err != nil {
 		return "", err
@@ -168,7 +188,11 @@ func backendOf(command string) (string, error) {
 
 // chainRules lists the rules of a chain as iptables -S writes them, without "-A CHAIN ".
 func (t *iptables) chainRules(table, chain string) ([]string, error) {
-	lines, err := t.tables.List(table, chain)
+	tables, err := t.list()
+	if err != nil {
+		return nil, err
+	}
+	lines, err := tables.List(table, chain)
 	if err != nil {
 		return nil, fmt.Errorf("list chain %s of table %s: %w", chain, table, locked(err))
 	}
@@ -183,7 +207,11 @@ func (t *iptables) chainRules(table, chain string) ([]string, error) {
 
 // hasChain tells whether the table has the chain.
 func (t *iptables) hasChain(table, chain string) (bool, error) {
-	chains, err := t.tables.ListChains(table)
+	tables, err := t.list()
+	if err != nil {
+		return false, err
+	}
+	chains, err := tables.ListChains(table)
 	if err != nil {
 		return false, fmt.Errorf("list the chains of table %s: %w", table, locked(err))
 	}
@@ -210,15 +238,39 @@ func (t *iptables) restore(input string) error {
 // run starts a program and gives what it prints. Its error has what the
 // program complained about.
 func run(command, input string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), execTimeout)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, command, args...)
-	cmd.Env = append(os.Environ(), "LC_ALL=C")
-	cmd.Stdin = strings.NewReader(input)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args, " "), err, strings.TrimSpace(stderr.String()))
+	p, err := start(command, input, args...)
+	if err != nil {
+		return "", err
 	}
-	return stdout.String(), nil
+	return p.wait()
+}
+
+// running is a program that was started.
+type running struct {
+	cmd            *exec.Cmd
+	cancel         context.CancelFunc
+	stdout, stderr bytes.Buffer
+}
+
+// start starts a program, in the namespace of the calling thread.
+func start(command, input string, args ...string) (*running, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), execTimeout)
+	p := &running{cmd: exec.CommandContext(ctx, command, args...), cancel: cancel}
+	p.cmd.Env = append(os.Environ(), "LC_ALL=C")
+	p.cmd.Stdin = strings.NewReader(input)
+	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
+	if err := p.cmd.Start(); err != nil {
+		cancel()
+		return nil, fmt.Errorf("start %s: %w", command, err)
+	}
+	return p, nil
+}
+
+// wait gives what the program prints.
+func (p *running) wait() (string, error) {
+	defer p.cancel()
+	if err := p.cmd.Wait(); err != nil {
+		return "", fmt.Errorf("%s: %w: %s", strings.Join(p.cmd.Args, " "), err, strings.TrimSpace(p.stderr.String()))
+	}
+	return p.stdout.String(), nil
 }

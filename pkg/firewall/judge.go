@@ -13,17 +13,41 @@ import (
 // judgement is what judges a network's pods in one family: the table's chains
 // and the sets that they match.
 type judgement struct {
-	table table
-	sets  []*program.Set
+	table    table      // without the programs and the node-wide chains
+	programs []compiled // of the groups
+	sets     []*program.Set
 }
 
-// judgementOf compiles the policies. The table's last two entries are the
-// network's in the node-wide chains.
+// compiled is the chains of one group and direction.
+type compiled struct {
+	name   string // how the names of its chains begin
+	hash   string // of the chains' content
+	rules  int
+	chains []chain
+}
+
+func (c compiled) entry() string { return c.name + "0" }
+
+// comment is that of the rule which leads to the program.
+func (c compiled) comment() string { return comment + "-" + c.hash }
+
+// way is the rule that leads there from the network's chains.
+func (c compiled) way(match, option string) string {
+	r := "-m comment --comment " + c.comment() + " " + option + " " + c.entry()
+	if match != "" {
+		r = match + " " + r
+	}
+	return r
+}
+
+// programOfChain is the name of the program that a chain belongs to.
+func programOfChain(chain string) string { return strings.TrimRight(chain, "0123456789") }
+
+// judgementOf compiles the policies.
 func judgementOf(network string, p *Policies, f family) judgement {
-	var j judgement
-	j.table = table{name: "mangle", entries: judgedEntries(f)}
+	j := judgement{table: table{name: "mangle", entries: judgedEntries(f)}}
 	for _, d := range []nsg.Direction{nsg.Outbound, nsg.Inbound} {
-		j.chains(network, p, f, d)
+		j.direction(network, p, f, d)
 	}
 	return j
 }
@@ -63,34 +87,30 @@ func (s side) dispatch(network string, f family) string {
 		" -m comment --comment " + comment + " -g " + s.network
 }
 
-func (j *judgement) chains(network string, p *Policies, f family, d nsg.Direction) {
+// direction adds what judges one direction: what no group has a say in; then, on
+// the way out, the group of the interface and that of the subnet, on the way in the
+// other way round. What is allowed returns.
+func (j *judgement) direction(network string, p *Policies, f family, d nsg.Direction) {
 	s := sideOf(network, d)
-	j.table.chains = append(j.table.chains,
-		chain{name: s.network, rules: networkRules(network, p, f, d)},
-		chain{name: s.interfaces, rules: interfaceRules(network, p, f, d)})
+	own := rule("-m set --match-set "+ownGroupSet(network, f)+" "+s.own, s.interfaces)
+	steps := []string{own}
 	if p.Subnet != nil {
-		j.program(network, SubnetKey, p.Subnet, f, d)
+		subnet := j.program(network, SubnetKey, p.Subnet, f, d).way("", "-j")
+		steps = []string{own, subnet}
+		if d == nsg.Inbound {
+			slices.Reverse(steps)
+		}
 	}
+	// A pod whose group is not there must wait for it: nothing of it passes
+	// unjudged.
+	var interfaces []string
 	for _, key := range slices.Sorted(maps.Keys(p.Interfaces)) {
-		j.program(network, key, p.Interfaces[key], f, d)
+		match := "-m set --match-set " + groupSet(network, key, f) + " " + s.own
+		interfaces = append(interfaces, j.program(network, key, p.Interfaces[key], f, d).way(match, "-g"))
 	}
-}
-
-// networkRules is the order in which a network's pods are judged: what no group
-// has a say in; then, on the way out, the group of the interface and that of the
-// subnet, on the way in the other way round. What is allowed returns.
-func networkRules(network string, p *Policies, f family, d nsg.Direction) []string {
-	s := sideOf(network, d)
-	rules := fixedRules(p, f, d)
-	interfaces := rule("-m set --match-set "+ownGroupSet(network, f)+" "+s.own, s.interfaces)
-	var subnet []string
-	if p.Subnet != nil {
-		subnet = []string{rule("", groupChain(network, SubnetKey, d)+"0")}
-	}
-	if d == nsg.Outbound {
-		return slices.Concat(rules, []string{interfaces}, subnet)
-	}
-	return slices.Concat(rules, subnet, []string{interfaces})
+	j.table.chains = append(j.table.chains,
+		chain{name: s.network, rules: append(fixedRules(p, f, d), steps...)},
+		chain{name: s.interfaces, rules: append(interfaces, rule("", "DROP"))})
 }
 
 // platformAddress is Azure's own in every virtual network: whoever claims it
@@ -118,32 +138,35 @@ func fixedRules(p *Policies, f family, d nsg.Direction) []string {
 	return rules
 }
 
-// interfaceRules lead a pod with a group of its own to this group. A pod whose
-// group is not here must wait for it: nothing of it passes unjudged.
-func interfaceRules(network string, p *Policies, f family, d nsg.Direction) []string {
-	var rules []string
-	for _, key := range slices.Sorted(maps.Keys(p.Interfaces)) {
-		rules = append(rules, "-m set --match-set "+groupSet(network, key, f)+" "+sideOf(network, d).own+
-			" -m comment --comment "+comment+" -g "+groupChain(network, key, d)+"0")
-	}
-	return append(rules, rule("", "DROP"))
-}
-
-// program adds the chains and sets of one group and direction.
-func (j *judgement) program(network, key string, p *nsg.Policy, f family, d nsg.Direction) {
+// program compiles one group and direction.
+func (j *judgement) program(network, key string, p *nsg.Policy, f family, d nsg.Direction) compiled {
+	out := compiled{name: groupChain(network, key, d)}
 	prog := program.Compile(p, d, f == ipv6, program.Names{
-		Chain:   func(n int) string { return groupChain(network, key, d) + strconv.Itoa(n) },
+		Chain:   func(n int) string { return out.name + strconv.Itoa(n) },
 		Content: func(content string) string { return contentSet(network, content, f) },
 		ASG:     func(asg string) string { return asgSet(network, asg, f) },
 	})
+	var content strings.Builder
 	for i := range prog.Chains {
 		c := chain{name: prog.Chains[i].Name}
+		content.WriteString(c.name + "\n")
 		for k := range prog.Chains[i].Rules {
-			c.rules = append(c.rules, prog.Chains[i].Rules[k].Text(f == ipv6))
+			text := prog.Chains[i].Rules[k].Text(f == ipv6)
+			content.WriteString(text + "\n")
+			c.rules = append(c.rules, text)
 		}
-		j.table.chains = append(j.table.chains, c)
+		out.rules += len(c.rules)
+		out.chains = append(out.chains, c)
 	}
-	for _, s := range prog.Sets() {
+	out.hash = program.Hash(content.String())
+	j.programs = append(j.programs, out)
+	j.need(prog.Sets())
+	return out
+}
+
+// need adds the sets that are not there yet.
+func (j *judgement) need(sets []*program.Set) {
+	for _, s := range sets {
 		if !slices.ContainsFunc(j.sets, func(have *program.Set) bool { return have.Name == s.Name }) {
 			j.sets = append(j.sets, s)
 		}

@@ -21,9 +21,32 @@ type savedRule struct {
 
 // save reads a table. One that nobody ever used is empty.
 func (t *iptables) save(table string) (saved, error) {
-	out, err := run(t.saveCommand, "", "-c", "-t", table)
+	p, err := t.startSave(table)
 	if err != nil {
-		return saved{}, fmt.Errorf("read table %s: %w", table, locked(err))
+		return saved{}, err
+	}
+	return p.wait()
+}
+
+// saving is a table that is being read.
+type saving struct {
+	table   string
+	program *running
+}
+
+// startSave begins to read a table, which takes a while where it is large.
+func (t *iptables) startSave(table string) (*saving, error) {
+	p, err := start(t.saveCommand, "", "-c", "-t", table)
+	if err != nil {
+		return nil, fmt.Errorf("read table %s: %w", table, err)
+	}
+	return &saving{table: table, program: p}, nil
+}
+
+func (s *saving) wait() (saved, error) {
+	out, err := s.program.wait()
+	if err != nil {
+		return saved{}, fmt.Errorf("read table %s: %w", s.table, locked(err))
 	}
 	return parseSaved(out), nil
 }

@@ -76,8 +76,11 @@ func (i index) key(nameOrID string) (string, error) {
 
 func keyOf(name, id string) string { return strings.ToLower(cmp.Or(id, name)) }
 
-// policy makes the policy of one group.
+// policy makes the policy of one group, once.
 func (c *contents) policy(key string) (*nsg.Policy, error) {
+	if p := c.made[key]; p != nil {
+		return p, nil
+	}
 	d := c.definition(key)
 	if d == nil {
 		return nil, fmt.Errorf("network security group %s is in no document any more", key)
@@ -90,6 +93,10 @@ func (c *contents) policy(key string) (*nsg.Policy, error) {
 	if p == nil {
 		return nil, firstError(d.Name, findings)
 	}
+	if c.made == nil {
+		c.made = map[string]*nsg.Policy{}
+	}
+	c.made[key] = p
 	return p, nil
 }
 

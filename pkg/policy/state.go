@@ -52,6 +52,8 @@ type contents struct {
 	VirtualNetwork []netip.Prefix            `json:"virtualNetwork"`
 	Services       map[string][]netip.Prefix `json:"services,omitempty"`
 	Counted        []firewall.Count          `json:"counted,omitempty"`
+
+	made map[string]*nsg.Policy // by key, as they were asked for
 }
 
 func statePath(stateDir, network string) string {

@@ -1,30 +1,112 @@
 package program
 
 import (
+	"cmp"
 	"slices"
 )
 
-// bestCut tries one cut in each dimension and returns the node with the one
-// that leaves the fewest lines on the larger side; nil when none is of use.
+// bestCut returns the place with the cut that helps most; nil when none is of use.
+// Best is one that leaves both sides with clearly fewer lines. Else, one that
+// keeps away what none of the lines with a condition can match. Else, in a long
+// leaf, one that only repeats the lines on both sides, if those of one can be told apart
+// then: lists of prefixes that lie far from each other are like that.
 func (n *node) bestCut() *node {
-	var best *node
-	for d := range dimensions {
-		if d.ofPorts() && n.region.protocols != onlyTCP && n.region.protocols != onlyUDP {
-			continue
+	var halved, spared, doubled *node
+	for _, d := range n.cuttable() {
+		if at, ok := n.middle(d); ok {
+			if c := n.divided(d, at); c.halves(len(n.lines)) {
+				halved = better(halved, c)
+			}
 		}
-		at, ok := n.middle(d)
-		if !ok {
-			continue
-		}
-		c := n.divided(d, at)
-		if best == nil || c.better(best) {
-			best = c
+		for _, at := range n.hull(d) {
+			if c := n.divided(d, at); c.spares(len(n.lines)) {
+				spared = better(spared, c)
+			}
 		}
 	}
-	if best == nil || !best.useful(len(n.lines)) {
-		return nil
+	if best := cmp.Or(halved, spared); best != nil || len(n.lines) <= longLeaf {
+		return best
 	}
-	return best
+	for _, d := range n.cuttable() {
+		if at, ok := n.gap(d); ok {
+			if c := n.divided(d, at); c.in.divides() || c.rest.divides() {
+				doubled = better(doubled, c)
+			}
+		}
+	}
+	return doubled
+}
+
+// cuttable lists the dimensions that the region's packets have.
+func (n *node) cuttable() []dimension {
+	if n.region.protocols == onlyTCP || n.region.protocols == onlyUDP {
+		return []dimension{sourcePort, destinationPort, source, destination}
+	}
+	return []dimension{source, destination}
+}
+
+// longLeaf is so many lines that twice as many rules are worth a shorter way.
+const longLeaf = 32
+
+// divides reports whether one more cut leaves little more than half of the lines
+// on either side.
+func (n *node) divides() bool {
+	for _, d := range n.cuttable() {
+		if at, ok := n.middle(d); ok {
+			if c := n.divided(d, at); max(len(c.in.lines), len(c.rest.lines)) <= len(n.lines)*2/3 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// gap returns the first value behind the widest stretch, between two that lines
+// ask for, that none does.
+func (n *node) gap(d dimension) (at value, ok bool) {
+	var asked []span
+	for _, l := range n.lines {
+		if c := l.sides[d]; !c.any && len(c.asgs) == 0 && !c.covers(n.region.spans[d]) {
+			asked = append(asked, c.clipped(n.region.spans[d])...)
+		}
+	}
+	asked = joined(asked)
+	var widest value
+	for i := 1; i < len(asked); i++ {
+		if width := asked[i].first.minus(asked[i-1].last); widest.less(width) {
+			widest, at, ok = width, asked[i].first, true
+		}
+	}
+	return at, ok
+}
+
+// hull returns the values at which begins, and behind which ends, what the lines
+// with a condition ask for.
+func (n *node) hull(d dimension) []value {
+	whole := n.region.spans[d]
+	hull := span{first: whole.last, last: whole.first}
+	for _, l := range n.lines {
+		if c := l.sides[d]; !c.any && len(c.asgs) == 0 && !c.covers(whole) {
+			spans := c.clipped(whole)
+			if first := spans[0].first; first.less(hull.first) {
+				hull.first = first
+			}
+			if last := spans[len(spans)-1].last; hull.last.less(last) {
+				hull.last = last
+			}
+		}
+	}
+	var out []value
+	if hull.last.less(hull.first) {
+		return nil // no line has one
+	}
+	if whole.first.less(hull.first) {
+		out = append(out, hull.first)
+	}
+	if hull.last.less(whole.last) {
+		out = append(out, hull.last.next())
+	}
+	return out
 }
 
 // middle finds the value at which a cut leaves about as many lines below as at
@@ -69,11 +151,24 @@ func score(below, above int) int { return 3*max(below, above) + below + above }
 
 func (n *node) score() int { return score(len(n.in.lines), len(n.rest.lines)) }
 
-func (n *node) better(m *node) bool { return n.score() < m.score() }
+// better returns the place with the lower score; best may be nil.
+func better(best, c *node) *node {
+	if best == nil || c.score() < best.score() {
+		return c
+	}
+	return best
+}
 
-// useful reports whether a cut spares the larger side enough of the lines.
-func (n *node) useful(lines int) bool {
+// halves reports whether the cut spares the larger side enough of the lines.
+func (n *node) halves(lines int) bool {
 	return max(len(n.in.lines), len(n.rest.lines)) <= lines-max(1, lines/16)
+}
+
+// spares reports whether the cut spares the smaller side most of the lines, and
+// repeats few.
+func (n *node) spares(lines int) bool {
+	in, rest := len(n.in.lines), len(n.rest.lines)
+	return min(in, rest) <= lines/2 && in+rest <= lines+lines/8+2
 }
 
 // divided returns the place cut at a value of the dimension. The side with fewer

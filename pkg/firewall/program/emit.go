@@ -11,14 +11,21 @@ import (
 
 // emitter writes a tree down as chains.
 type emitter struct {
-	names   Names
-	program *Program
-	sets    map[string]*Set // by what is in them, so that equal ones are one
+	names    Names
+	program  *Program
+	defaults string                 // the chain of the default rules, where leaves share it
+	sets     map[string]*Set        // by what is in them, so that equal ones are one
+	lists    map[*condition]Address // the sets of conditions that stand in many leaves
 }
 
 func (t *tree) emit(names Names) *Program {
-	e := &emitter{names: names, program: &Program{IPv6: t.ipv6}, sets: map[string]*Set{}}
+	e := &emitter{names: names, program: &Program{IPv6: t.ipv6}, sets: map[string]*Set{}, lists: map[*condition]Address{}}
 	entry := e.chain()
+	if !t.linear && slices.ContainsFunc(t.roots, (*node).shares) {
+		e.defaults = e.program.Chains[e.chain()].Name
+		whole := wholeRegion(anyProtocol, t.ipv6)
+		e.lines(entry+1, &whole, t.defaults)
+	}
 	for i, root := range t.roots {
 		if i == len(t.roots)-1 {
 			e.place(entry, root)
@@ -49,12 +56,44 @@ func (e *emitter) add(chain int, r Rule) {
 // place writes a node and everything below it, beginning in the chain.
 func (e *emitter) place(chain int, n *node) {
 	for ; n.cut != nil; n = n.rest {
+		if r, alone := e.single(n.in); alone {
+			r.Match = e.branch(n)
+			e.add(chain, r)
+			continue
+		}
 		to := e.chain()
 		e.add(chain, Rule{Match: e.branch(n), Target: Goto, Goto: e.program.Chains[to].Name})
 		e.place(to, n.in)
 	}
-	for _, l := range n.lines {
-		for _, m := range e.matches(&n.region, l) {
+	own, shared := n.split()
+	if e.defaults == "" {
+		own, shared = n.lines, false
+	}
+	e.lines(chain, &n.region, own)
+	if shared {
+		e.add(chain, Rule{Match: Match{Protocol: nsg.AnyProtocol}, Target: Goto, Goto: e.defaults})
+	}
+}
+
+// single returns the rule of a leaf that has just one and no condition in it:
+// no chain is needed for that.
+func (e *emitter) single(n *node) (Rule, bool) {
+	if n.cut != nil {
+		return Rule{}, false
+	}
+	own, shared := n.split()
+	switch {
+	case shared && len(own) == 0:
+		return Rule{Target: Goto, Goto: e.defaults}, true
+	case !shared && len(own) == 1:
+		return Rule{Target: target(own[0]), Name: own[0].name}, true
+	}
+	return Rule{}, false
+}
+
+func (e *emitter) lines(chain int, r *region, lines []*line) {
+	for _, l := range lines {
+		for _, m := range e.matches(r, l) {
 			e.add(chain, Rule{Match: m, Target: target(l), Name: l.name})
 		}
 	}
@@ -88,9 +127,9 @@ func (e *emitter) branch(n *node) Match {
 	case destinationPort:
 		m.DestinationPorts = Ports{Ranges: []nsg.PortRange{portRange(s)}}
 	case source:
-		m.Source = e.single(s)
+		m.Source = e.one(s)
 	case destination:
-		m.Destination = e.single(s)
+		m.Destination = e.one(s)
 	}
 	return m
 }
@@ -99,8 +138,8 @@ func portRange(s span) nsg.PortRange {
 	return nsg.PortRange{First: s.first.port(), Last: s.last.port()}
 }
 
-// single is a condition for one span of addresses.
-func (e *emitter) single(s span) Address {
+// one is a condition for one span of addresses.
+func (e *emitter) one(s span) Address {
 	r := nsg.AddressRange{First: s.first.addr(e.program.IPv6), Last: s.last.addr(e.program.IPv6)}
 	if p := r.Prefixes(); len(p) == 1 {
 		return Address{Prefix: p[0]}
@@ -115,8 +154,8 @@ func (e *emitter) matches(r *region, l *line) []Match {
 	m := Match{Protocol: nsg.AnyProtocol}
 	m.SourcePorts = e.ports(l.sides[sourcePort], r.spans[sourcePort])
 	m.DestinationPorts = e.ports(l.sides[destinationPort], r.spans[destinationPort])
-	m.Source = e.address(l.sides[source], r.spans[source])
-	m.Destination = e.address(l.sides[destination], r.spans[destination])
+	m.Source = e.address(&l.sides[source], r.spans[source])
+	m.Destination = e.address(&l.sides[destination], r.spans[destination])
 	var out []Match
 	for _, p := range r.matchProtocols(l) {
 		m.Protocol = p
@@ -165,7 +204,7 @@ func (e *emitter) ports(c condition, s span) Ports {
 	return Ports{Set: e.portSet(c)}
 }
 
-func (e *emitter) address(c condition, s span) Address {
+func (e *emitter) address(c *condition, s span) Address {
 	if len(c.asgs) > 0 {
 		return Address{Set: e.asgSet(c.asgs)}
 	}
@@ -173,7 +212,7 @@ func (e *emitter) address(c condition, s span) Address {
 		return Address{}
 	}
 	if in := c.clipped(s); len(in) == 1 {
-		return e.single(in[0])
+		return e.one(in[0])
 	}
 	return e.netSet(c)
 }
@@ -193,7 +232,16 @@ func (e *emitter) portSet(c condition) *Set {
 
 // netSet is the set of all the condition's addresses, or of all others where
 // that takes fewer prefixes.
-func (e *emitter) netSet(c condition) Address {
+func (e *emitter) netSet(c *condition) Address {
+	a, known := e.lists[c]
+	if !known {
+		a = e.newNetSet(c)
+		e.lists[c] = a
+	}
+	return a
+}
+
+func (e *emitter) newNetSet(c *condition) Address {
 	inside := e.prefixes(c.spans)
 	outside := e.prefixes(gaps(c.spans, wholeSpan(destination, e.program.IPv6)))
 	if len(outside) < len(inside) {

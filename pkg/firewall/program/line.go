@@ -21,10 +21,11 @@ func (d dimension) ofPorts() bool { return d == sourcePort || d == destinationPo
 
 // line is a rule of the group in one family: what a linear chain has as one line.
 type line struct {
-	name     string
-	allow    bool
-	protocol nsg.Protocol
-	sides    [dimensions]condition
+	name      string
+	allow     bool
+	byDefault bool // one of Azure's own, which end every group
+	protocol  nsg.Protocol
+	sides     [dimensions]condition
 }
 
 // condition is what a line asks of one dimension.
@@ -85,7 +86,7 @@ func linesOf(p *nsg.Policy, d nsg.Direction, ipv6 bool) []*line {
 		if r.Direction != d {
 			continue
 		}
-		l := &line{name: r.FullName(), allow: r.Access == nsg.Allow, protocol: r.Protocol}
+		l := &line{name: r.FullName(), allow: r.Access == nsg.Allow, byDefault: r.Default, protocol: r.Protocol}
 		l.sides[sourcePort] = portCondition(r.Source.Ports)
 		l.sides[destinationPort] = portCondition(r.Destination.Ports)
 		l.sides[source] = addrCondition(r.Source, ipv6)

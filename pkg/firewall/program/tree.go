@@ -10,10 +10,10 @@ import (
 // entered by jump or goto (NFT_JUMP_STACK_SIZE, linux/netfilter/nf_tables.h).
 // Four levels below the base chain are those that lead to a program.
 const (
-	maxDepth = 8  // chains below a program's entry
+	maxDepth = 7  // chains below a program's entry; that of the default rules is one more
 	maxCuts  = 24 // branches on the way to a leaf, in whatever chain
 
-	leafLines = 4 // so few lines are not divided any more
+	leafLines = 8 // so few lines are not divided any more
 
 	// growth bounds the rules of all chains to this multiple of the group's own:
 	// the time that the kernel takes for a change grows with them.
@@ -35,15 +35,17 @@ func Compile(p *nsg.Policy, d nsg.Direction, ipv6 bool, names Names) *Program {
 func Linear(p *nsg.Policy, d nsg.Direction, ipv6 bool, names Names) *Program {
 	lines := linesOf(p, d, ipv6)
 	r := wholeRegion(anyProtocol, ipv6)
-	t := &tree{ipv6: ipv6, roots: []*node{{region: r, lines: r.deciding(lines)}}}
+	t := &tree{ipv6: ipv6, linear: true, roots: []*node{{region: r, lines: r.deciding(lines)}}}
 	return t.emit(names)
 }
 
 // tree is a program in the making.
 type tree struct {
-	ipv6   bool
-	roots  []*node // of TCP, UDP and the rest; or one for all
-	budget int     // rules that may still be added
+	ipv6     bool
+	linear   bool    // nothing is in a chain of its own
+	roots    []*node // of TCP, UDP and the rest; or one for all
+	defaults []*line // the rules that end every group
+	budget   int     // rules that may still be added
 }
 
 // node is a place in the tree: a leaf has lines, any other place a cut. What is
@@ -69,6 +71,12 @@ type cut struct {
 // can be told apart, if there is room for the rules that belong to several.
 func newTree(lines []*line, ipv6 bool) *tree {
 	t := &tree{ipv6: ipv6, budget: max(growth*len(lines), atLeast)}
+	for _, l := range lines {
+		if l.byDefault {
+			t.defaults = append(t.defaults, l)
+		}
+	}
+	t.budget -= len(t.defaults)
 	var apart []*node
 	for i, p := range []protocols{onlyTCP, onlyUDP, otherProtocols} {
 		n := &node{region: wholeRegion(p, ipv6)}
@@ -92,11 +100,38 @@ func newTree(lines []*line, ipv6 bool) *tree {
 func leafRules(leaves ...*node) int {
 	n := 0
 	for _, leaf := range leaves {
-		for _, l := range leaf.lines {
+		own, shared := leaf.split()
+		for _, l := range own {
 			n += len(leaf.region.matchProtocols(l))
+		}
+		if shared {
+			n++
 		}
 	}
 	return n
+}
+
+// shares reports whether a leaf at or below the place ends in the default rules.
+func (n *node) shares() bool {
+	if n.cut != nil {
+		return n.in.shares() || n.rest.shares()
+	}
+	_, shared := n.split()
+	return shared
+}
+
+// split parts a leaf's lines from the default ones at their end, where these are
+// worth a chain of their own for all leaves. Trying all of them in their order
+// gives what the leaf's give: the others meet no packet of the region.
+func (n *node) split() (own []*line, shared bool) {
+	i := len(n.lines)
+	for i > 0 && n.lines[i-1].byDefault {
+		i--
+	}
+	if len(n.lines)-i < 2 {
+		return n.lines, false
+	}
+	return n.lines[:i], true
 }
 
 // grow divides the largest leaf, again and again, until all are small, cannot be

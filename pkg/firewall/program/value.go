@@ -2,6 +2,7 @@ package program
 
 import (
 	"encoding/binary"
+	"math/bits"
 	"net/netip"
 
 	"github.com/vnet-cni/vnet-cni/pkg/nsg"
@@ -36,6 +37,13 @@ func (v value) prev() value {
 	}
 	v.lo--
 	return v
+}
+
+// minus returns the distance to w, which is not above v.
+func (v value) minus(w value) value {
+	lo, borrow := bits.Sub64(v.lo, w.lo, 0)
+	hi, _ := bits.Sub64(v.hi, w.hi, borrow)
+	return value{hi: hi, lo: lo}
 }
 
 func portValue(p uint16) value { return value{lo: uint64(p)} }
