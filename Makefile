@@ -49,7 +49,7 @@ soak: need-root need-test build peers ## the long forms: every kill point, more 
 	VNET_SOAK=1 $(GO) test -count=1 -v -timeout 80m $(TESTFLAGS) ./integration/... | $(TOLD)
 
 .PHONY: bench
-bench: need-root need-net build peers ## against the reference plugins, pair by pair (root); JSON=FILE for programs
+bench: need-root need-bench build peers ## against the reference plugins, pair by pair (root); JSON=FILE for programs
 	$(GO) run ./integration/bench $(if $(JSON),-json $(JSON)) $(BENCHFLAGS)
 
 .PHONY: fuzz

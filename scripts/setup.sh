@@ -5,6 +5,7 @@
 #   scripts/setup.sh race      a C compiler, for the race detector
 #   scripts/setup.sh root      nothing but the right to make network namespaces
 #   scripts/setup.sh net       iptables and ipset, for the demo
+#   scripts/setup.sh bench     what the benchmarks use
 #   scripts/setup.sh test      what the tests use besides
 #   scripts/setup.sh lint      shellcheck
 set -euo pipefail
@@ -50,6 +51,7 @@ for want in "$@"; do
 	race) need_race ;;
 	root) need_root ;;
 	net) need_programs iptables=iptables ipset=ipset ip=iproute2 ping=iputils-ping ;;
+	bench) need_programs iptables=iptables ipset=ipset ip=iproute2 iperf3=iperf3 ;;
 	test) need_programs iptables=iptables ipset=ipset ip=iproute2 strace=strace git=git ;;
 	lint) need_programs shellcheck=shellcheck ;;
 	*) fail "unknown need \"$want\"" ;;

@@ -51,6 +51,12 @@ var experiments = []experiment{
 	{[]string{"host-local-leases"}, measureHostLocalLeases},
 	{[]string{"add-floor-exec", "add-floor-kernel", "del-floor-kernel"}, measureFloor},
 	{[]string{"add-dual"}, measureDual},
+	{[]string{"add-1000-rules", "del-1000-rules"}, measureJudgedAdd},
+	{[]string{"apply-1000-rules-1-pods", "apply-1000-rules-50-pods", "apply-1000-rules-250-pods", "add-during-apply"}, measureApply},
+	{[]string{"connect-1", "connect-10", "connect-100", "connect-1000", "connect-1000-linear", "connect-adversarial",
+		"connect-10-groups", "connect-50-groups"}, measureConnect},
+	{[]string{"bulk-1000"}, measureBulk},
+	{[]string{"del-flows"}, measureFlows},
 	{[]string{"size"}, measureSize},
 }
 
@@ -67,7 +73,12 @@ const (
 	targetParallel = 0.25
 	targetDel      = 0.85
 	targetLeases   = 1.2
-	targetSize     = 6 << 20 // bytes
+
+	targetJudgedAdd = 1.15
+	targetConnect   = 1 / 0.9  // of the time: 0.9 of the connections a second
+	targetBulk      = 1 / 0.97 // of the time: 0.97 of the throughput
+
+	targetSize = 6 << 20 // bytes
 )
 
 // oursIn is the plugin vnet with IPv4.

@@ -13,8 +13,8 @@ import (
 
 // programs are the paths of what is compared.
 type programs struct {
-	vnet, vnetIPAM         string
-	ptp, bridge, hostLocal string
+	vnet, vnetIPAM, vnetctl string
+	ptp, bridge, hostLocal  string
 }
 
 // findPrograms looks in bin and .cache/peers below the module's root, or where
@@ -26,10 +26,10 @@ func findPrograms() (programs, error) {
 	}
 	bin, peers := fromEnv("VNET_BIN", filepath.Join(root, "bin")), fromEnv("VNET_PEERS", filepath.Join(root, ".cache/peers"))
 	p := programs{
-		vnet: filepath.Join(bin, "vnet"), vnetIPAM: filepath.Join(bin, "vnet-ipam"),
+		vnet: filepath.Join(bin, "vnet"), vnetIPAM: filepath.Join(bin, "vnet-ipam"), vnetctl: filepath.Join(bin, "vnetctl"),
 		ptp: filepath.Join(peers, "ptp"), bridge: filepath.Join(peers, "bridge"), hostLocal: filepath.Join(peers, "host-local"),
 	}
-	for _, path := range []string{p.vnet, p.vnetIPAM, p.ptp, p.bridge, p.hostLocal} {
+	for _, path := range []string{p.vnet, p.vnetIPAM, p.vnetctl, p.ptp, p.bridge, p.hostLocal} {
 		if _, err := os.Stat(path); err != nil {
 			return p, fmt.Errorf("a program is missing; `make build` and integration/peers/build.sh make them: %w", err)
 		}
@@ -61,6 +61,7 @@ func fromEnv(key, fallback string) string {
 type plugin struct {
 	path string
 	conf []byte
+	args string // CNI_ARGS
 }
 
 func newPlugin(path string, conf map[string]any) (plugin, error) {
@@ -68,7 +69,7 @@ func newPlugin(path string, conf map[string]any) (plugin, error) {
 	if err != nil {
 		return plugin{}, fmt.Errorf("encode the configuration of %s: %w", path, err)
 	}
-	return plugin{path, raw}, nil
+	return plugin{path: path, conf: raw}, nil
 }
 
 var attachments atomic.Uint64
@@ -114,7 +115,7 @@ func (p plugin) call(verb string, at *pod) (time.Duration, error) {
 
 func (p plugin) environment(verb string, at *pod) []string {
 	return []string{
-		"PATH=" + os.Getenv("PATH"), "CNI_PATH=" + filepath.Dir(p.path), "CNI_COMMAND=" + verb,
+		"CNI_ARGS=" + p.args, "PATH=" + os.Getenv("PATH"), "CNI_PATH=" + filepath.Dir(p.path), "CNI_COMMAND=" + verb,
 		"CNI_CONTAINERID=" + at.id, "CNI_NETNS=" + at.path, "CNI_IFNAME=eth0",
 	}
 }
