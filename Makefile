@@ -30,7 +30,7 @@ demo: need-root need-net build peers ## two nodes and three pods in network name
 	@scripts/demo.sh
 
 .PHONY: test
-test: need-root need-test unit integration ## unit tests, then tests with real packets (root; under five minutes)
+test: need-root need-test unit sdk integration ## unit tests, then tests with real packets (root; under five minutes)
 
 .PHONY: unit
 unit: need-go need-root need-test ## the packages' own tests (root: some make namespaces)
@@ -40,13 +40,17 @@ unit: need-go need-root need-test ## the packages' own tests (root: some make na
 integration: need-root need-test build peers ## the built plugins, driven by cnitool in network namespaces (root)
 	$(GO) test -count=1 -v $(TESTFLAGS) ./integration/... | $(TOLD)
 
+.PHONY: sdk
+sdk: need-go ## our readers of documents against the types of Azure's SDK
+	cd integration/arm && $(GO) test -v $(TESTFLAGS) ./... | awk -f ../../scripts/counts.awk
+
 .PHONY: race
 race: need-go need-root need-test need-race ## the packages' tests under the race detector
 	$(GO) test -race $(TESTFLAGS) $(UNIT)
 
 .PHONY: soak
 soak: need-root need-test build peers ## the long forms: every kill point, more rounds (root)
-	VNET_SOAK=1 $(GO) test -count=1 -v -timeout 80m $(TESTFLAGS) ./integration/... | $(TOLD)
+	VNET_SOAK=1 $(GO) test -count=1 -v -timeout 80m $(TESTFLAGS) ./pkg/firewall/... ./integration/... | $(TOLD)
 
 .PHONY: bench
 bench: need-root need-bench build peers ## against the reference plugins, pair by pair (root); JSON=FILE for programs

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vnet-cni/vnet-cni/integration/testnet"
 )
@@ -43,6 +44,18 @@ var samples = map[string]sampleConf{
 			return append(masqueraded(node, outside, p), everyProto(p, asPod(node).only(p), 0)...)
 		},
 	},
+	"vnet-nsg.conflist": {
+		attach: testnet.Attach{Caps: map[string]any{"io.kubernetes.cri.pod-annotations": map[string]string{"vnet-cni.io/asgs": "jump"}}},
+		prove: func(t *testing.T, node, other *testnet.Node, _ *testnet.NS, p pod) []expectation {
+			for _, port := range []uint16{8080, 8081} {
+				f := testnet.Flow{Proto: testnet.TCP, From: other.NS, To: p.NS, Dst: p.v4, Port: port, ServerPort: port, Timeout: time.Second}
+				if _, err := f.Try(); (err == nil) != (port == 8081) {
+					t.Errorf("port %d from the subnet: %v", port, err)
+				}
+			}
+			return flat(node, other, p)
+		},
+	},
 	"bridge-vnet-ipam.conflist": {
 		keeps: "cni0",
 		prove: func(_ *testing.T, node, _ *testnet.Node, outside *testnet.NS, p pod) []expectation {
@@ -66,7 +79,7 @@ func masqueraded(node *testnet.Node, outside *testnet.NS, p pod) []expectation {
 }
 
 // TestSampleConflists attaches pods with every file of conf/ as it is, but for
-// the state directory, and wants what the file promises.
+// the state directory and /etc/vnet, and wants what the file promises.
 func TestSampleConflists(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob(filepath.Join(root(t), "conf", "*.conflist"))
@@ -143,6 +156,9 @@ func writeSample(t *testing.T, n *testnet.Node, file string) (network string) {
 		t.Fatalf("%s: %v", file, err)
 	}
 	list.Plugins[0]["stateDir"] = n.StateDir()
+	if nsg, ok := list.Plugins[0]["nsg"].(map[string]any); ok {
+		nsg["documents"] = []string{filepath.Join(root(t), "conf", "nsg")} // /etc/vnet is the node's own
+	}
 	n.Write(list.Name, list)
 	return list.Name
 }

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Two nodes on one VNet subnet, played by network namespaces on a bridge: pods
-# are attached with cnitool, reach each other, and are detached again. Everything
-# is made for the demo and removed at its end. Needs root; `make demo` builds.
+# are attached with cnitool, reach each other as their network security group
+# allows, and are detached again. Everything is made for the demo and removed at
+# its end. Needs root; `make demo` builds.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,8 +16,10 @@ bold='' plain=''
 say() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
 note() { printf '  %s\n' "$*"; }
 
+SERVERS=()
 cleanup() {
 	local ns
+	[[ ${#SERVERS[@]} == 0 ]] || kill "${SERVERS[@]}" 2>/dev/null || true
 	for ns in $(ip netns list | awk -v id="$ID" '$1 ~ "^" id "-" {print $1}'); do ip netns del "$ns"; done
 	rm -rf "$DIR"
 }
@@ -49,7 +52,8 @@ node() {
 		  "type": "vnet", "uplink": "eth0", "stateDir": "$DIR/$1/state",
 		  "ipam": {"type": "vnet-ipam", "pools": [
 		    {"subnet": "10.241.0.0/16", "ranges": ["10.241.$3.1-10.241.$3.14"]},
-		    {"subnet": "fd00:10:241::/64", "ranges": ["fd00:10:241::${3}01-fd00:10:241::${3}0e"]}]}
+		    {"subnet": "fd00:10:241::/64", "ranges": ["fd00:10:241::${3}01-fd00:10:241::${3}0e"]}]},
+		  "nsg": {"documents": ["$DIR/etc-vnet"], "subnet": "pods-nsg"}
 		}]}
 	EOF
 }
@@ -76,10 +80,31 @@ reach() {
 	fi
 }
 
+# serve POD PORT: a server in the pod, for as long as the demo runs
+serve() {
+	ip netns exec "$ID-$1" socat "TCP-LISTEN:$2,fork,reuseaddr" SYSTEM:'echo hello' >/dev/null 2>&1 &
+	SERVERS+=($!)
+	for _ in {1..50}; do
+		ip netns exec "$ID-$1" ss -Hltn "sport = :$2" | grep -q . && return
+		sleep 0.05
+	done
+}
+
+# connect FROM TO ADDRESS PORT: does a TCP connection come about?
+connect() {
+	if ip netns exec "$ID-$1" timeout 1 bash -c "exec 3<>/dev/tcp/$3/$4" 2>/dev/null; then
+		note "$1 -> $2, port $4: connected"
+	else
+		note "$1 -> $2, port $4: no answer"
+	fi
+}
+
 say "A VNet subnet, 10.241.0.0/16 and fd00:10:241::/64, with two nodes"
 ip netns add "$ID-vnet"
 ip -n "$ID-vnet" link add br0 type bridge mcast_snooping 0
 ip -n "$ID-vnet" link set br0 up
+mkdir "$DIR/etc-vnet"
+cp conf/nsg/pods-nsg.json "$DIR/etc-vnet"
 node node1 4 4
 node node2 5 5
 note "node1 has 10.241.0.4 and leases 10.241.4.1-14; node2 has 10.241.0.5 and leases 10.241.5.1-14"
@@ -95,6 +120,26 @@ reach web api "$(address api 2)"
 reach web db "$(address db 1)"
 reach db web "$(address web 2)"
 reach db node1 10.241.0.4
+
+say "Their subnet has the group pods-nsg of conf/nsg, as az exports it: port 80 is open to the VNet, 8080 is not"
+for port in 80 8080; do
+	serve web "$port"
+	connect db web "$(address web 1)" "$port"
+done
+
+say "Which rule decides? vnetctl test-ip-flow, with az's flags"
+for port in 80 8080; do
+	flow=(--direction Inbound --protocol TCP --local "$(address web 1):$port" --remote "$(address db 1):40000")
+	note "port $port: $(vnetctl test-ip-flow --documents "$DIR/etc-vnet" --nsg pods-nsg --virtual-network 10.241.0.0/16 "${flow[@]}")"
+done
+
+say "The rule is changed in the document, and put in force on node1: vnetctl apply"
+sed -i 's/"Deny"/"Allow"/' "$DIR/etc-vnet/pods-nsg.json"
+on node1 vnetctl --state-dir "$DIR/node1/state" apply
+connect db web "$(address web 1)" 8080
+
+say "What the rules have counted: vnetctl counters"
+on node1 vnetctl --state-dir "$DIR/node1/state" counters | awk 'NR == 1 || $(NF-1) > 0'
 
 say "What node1 knows: vnetctl ipam, vnetctl pods"
 on node1 vnetctl --state-dir "$DIR/node1/state" ipam
@@ -121,7 +166,8 @@ left=$(
 		on "$n" ip route show proto static
 		on "$n" ip -6 route show proto static
 		on "$n" ip neigh show proxy
-		on "$n" ipset list | awk '/^Members:/ {m = 1; next} /^$/ {m = 0} m'
+		# Sets that hold what rules speak of, vnet-set-*, stay with the rules.
+		on "$n" ipset list | awk '/^Name:/ {pods = !/vnet-set-/} /^Members:/ {m = 1; next} /^$/ {m = 0} m && pods'
 	done
 )
 if [[ -n $left ]]; then

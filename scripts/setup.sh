@@ -50,7 +50,7 @@ for want in "$@"; do
 	go) need_go ;;
 	race) need_race ;;
 	root) need_root ;;
-	net) need_programs iptables=iptables ipset=ipset ip=iproute2 ping=iputils-ping ;;
+	net) need_programs iptables=iptables ipset=ipset ip=iproute2 ping=iputils-ping socat=socat ;;
 	bench) need_programs iptables=iptables ipset=ipset ip=iproute2 iperf3=iperf3 ;;
 	test) need_programs iptables=iptables ipset=ipset ip=iproute2 strace=strace git=git ;;
 	lint) need_programs shellcheck=shellcheck ;;

@@ -91,23 +91,30 @@ func (a *app) applyTo(n *node, network string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	want := withFamilies(rulesFor(network, a.stateDir, leases), inForce.Config)
-	want.Judging = rules.Judging("")
-	want.Judging.Wait = true
-	result := applyUnchanged
-	if want.Judging.Stale() {
-		result = applyApplied
-	}
-	repaired, err := n.ensureAll(want, rules, inForce.Used())
-	switch {
-	case err != nil:
+	pods, err := attachment.Pods(a.stateDir, network)()
+	if err != nil {
 		return "", err
+	}
+	want := withFamilies(rulesFor(network, a.stateDir, leases), inForce.Config)
+	want.Judging = rules.Judging(pods...)
+	want.Judging.Wait = true
+	changed := want.Judging.Stale()
+	damaged, err := n.Firewall.Problems(want)
+	if err != nil {
+		return "", err
+	}
+	if err := n.Firewall.Ensure(want); err != nil {
+		return "", err
+	}
+	switch {
 	case policy.Rejected(a.stateDir, network) != "":
 		return applyRejected, nil
-	case repaired && result == applyUnchanged:
+	case changed:
+		return applyApplied, nil
+	case len(damaged) > 0:
 		return applyRepaired, nil
 	}
-	return result, nil
+	return applyUnchanged, nil
 }
 
 // withFamilies gives a network without pods the families of its pools.
@@ -120,23 +127,6 @@ func withFamilies(n firewall.Network, c policy.Config) firewall.Network {
 		n.IPv6 = n.IPv6 || p.Addr().Is6()
 	}
 	return n
-}
-
-// ensureAll makes sure of the network's rules, of the subnet's group and of each
-// that an interface has, and reports whether any were missing.
-func (n *node) ensureAll(want firewall.Network, rules *policy.Rules, used []string) (repaired bool, err error) {
-	for _, key := range append([]string{""}, used...) {
-		want.Judging = rules.Judging(key)
-		problems, err := n.Firewall.Problems(want)
-		if err != nil {
-			return repaired, err
-		}
-		if err := n.Firewall.Ensure(want); err != nil {
-			return repaired, err
-		}
-		repaired = repaired || len(problems) > 0
-	}
-	return repaired, nil
 }
 
 func (a *app) printApplied(entries []applyEntry) error {

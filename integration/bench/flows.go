@@ -53,7 +53,7 @@ func track(flows int) error {
 				return err
 			}
 		}
-		c.Close()
+		_ = c.Close()
 	}
 	return tracks(flows)
 }

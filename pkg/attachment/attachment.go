@@ -205,7 +205,7 @@ func (r Record) Rules(network, stateDir string, addrs []netip.Addr) firewall.Net
 		n.IPv6 = n.IPv6 || a.Is6()
 	}
 	if r.Judged {
-		n.Judging = &firewall.Judging{Group: r.Group, Load: func() (*firewall.Policies, error) {
+		n.Judging = &firewall.Judging{Groups: firewall.GroupsOf(r.FilterPod()), Load: func() (*firewall.Policies, error) {
 			return inForce(stateDir, network)
 		}}
 	}
@@ -219,5 +219,5 @@ func inForce(stateDir, network string) (*firewall.Policies, error) {
 	if err != nil {
 		return nil, err
 	}
-	return rules.Judging("").Load()
+	return rules.Judging().Load()
 }

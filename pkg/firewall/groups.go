@@ -19,9 +19,9 @@ type Pod struct {
 
 // Judging is how the pods of a network are judged by security groups.
 type Judging struct {
-	// Group is the key of a group whose rules have to be in place, besides that
-	// of the subnet; "" asks for none.
-	Group string
+	// Groups are the keys of those groups whose rules have to be in place, besides
+	// that of the subnet.
+	Groups []string
 	// Stale tells whether the rules in the kernel, if any, are not those of today.
 	// It is asked again under the lock. Nil: they are.
 	Stale func() bool
@@ -130,8 +130,8 @@ func judgedSets(n Network, f family) []wantedSet {
 		{name: memberSet(n.Name, f), typ: hashIP, family: f, references: 2},
 		{name: ownGroupSet(n.Name, f), typ: hashIP, family: f, references: 2},
 	}
-	if n.Judging.Group != "" {
-		sets = append(sets, wantedSet{name: groupSet(n.Name, n.Judging.Group, f), typ: hashIP, family: f, references: 2})
+	for _, key := range n.Judging.Groups {
+		sets = append(sets, wantedSet{name: groupSet(n.Name, key, f), typ: hashIP, family: f, references: 2})
 	}
 	return sets
 }
@@ -148,6 +148,18 @@ func (p Pod) membership(network string, f family) (sets, asgs []string) {
 		asgs = append(asgs, asgSet(network, a, f))
 	}
 	return sets, asgs
+}
+
+// GroupsOf returns the keys of the groups that any of the pods has, each once.
+func GroupsOf(pods ...Pod) []string {
+	var keys []string
+	for _, p := range pods {
+		if p.Group != "" {
+			keys = append(keys, p.Group)
+		}
+	}
+	slices.Sort(keys)
+	return slices.Compact(keys)
 }
 
 // Recall finds out from the sets which of the groups and application security

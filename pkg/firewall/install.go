@@ -39,7 +39,7 @@ func (f *Firewall) needed(n Network) (need, error) {
 		return nothing, err
 	case len(faults) > 0:
 		return everything, nil
-	case n.Judging != nil && n.Judging.Stale != nil && n.Judging.Stale():
+	case n.stale():
 		return newPolicies, nil
 	}
 	return nothing, nil
@@ -66,12 +66,14 @@ func (f *Firewall) install(n Network, need need) error {
 		if err != nil || need == nothing {
 			return err // perhaps another process did it while this one waited
 		}
-		if err := f.installLocked(n, need); err != nil {
+		if err := f.installLocked(n, need); err != nil || !n.stale() {
 			return err
 		}
 	}
 	return nil
 }
+
+func (n Network) stale() bool { return n.Judging != nil && n.Judging.Stale != nil && n.Judging.Stale() }
 
 func (f *Firewall) installLocked(n Network, need need) error {
 	programs, unrecorded, err := findBackend(n.StateDir, n.families())

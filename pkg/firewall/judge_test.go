@@ -20,8 +20,17 @@ func judged(n Network, seed uint64, rules int) (Network, *Policies) {
 		Interfaces: map[string]*nsg.Policy{"web": nsgtest.Policy(r, "web", rules), "api": nsgtest.Policy(r, "api", rules)},
 		Pods:       []Pod{{Addrs: []netip.Addr{pod4, pod6}, Group: "web", ASGs: []string{"web", "db"}}},
 	}
-	n.Judging = &Judging{Group: "web", Load: func() (*Policies, error) { return p, nil }}
+	n.Judging = &Judging{Groups: []string{"web"}, Load: func() (*Policies, error) { return p, nil }}
 	return n, p
+}
+
+// staleOnce has policies that are not in force until they were installed.
+func staleOnce(groups []string, p *Policies) *Judging {
+	stale := true
+	return &Judging{Groups: groups, Stale: func() bool { return stale }, Load: func() (*Policies, error) {
+		stale = false
+		return p, nil
+	}}
 }
 
 func TestJudgingInstallsAndLeavesNothing(t *testing.T) {
@@ -55,7 +64,7 @@ func TestJudgingInstallsAndLeavesNothing(t *testing.T) {
 		ensure(t, f, other)
 		both := rules(t, f)
 		for range 2 {
-			n.Judging.Stale = func() bool { return true }
+			n.Judging = staleOnce(n.Judging.Groups, p)
 			ensure(t, f, n)
 			if got := rules(t, f); got != both {
 				t.Errorf("after a second installation:\n%s\nwant:\n%s", got, both)
@@ -92,8 +101,7 @@ func TestJudgingFollowsChanges(t *testing.T) {
 			other, p := judged(n, uint64(i)+2, size)
 			p.Pods[0].Group = "api"
 			delete(p.Interfaces, "web")
-			other.Judging.Group = "api"
-			other.Judging.Stale = func() bool { return true }
+			other.Judging = staleOnce([]string{"api"}, p)
 			ensure(t, f, other)
 			wantSound(t, f, other)
 			if got := rules(t, f); strings.Contains(got, groupSet(n.Name, "web", ipv4)) || strings.Contains(got, groupChain(n.Name, "web", nsg.Inbound)) {

@@ -71,9 +71,8 @@ func (n *round) randomPolicy(name string) *nsg.Policy {
 func (n *round) install() {
 	n.w.t.Helper()
 	network := n.w.network
-	network.Judging = &Judging{Group: "web", Stale: func() bool { return true }, Load: func() (*Policies, error) { return n.policies, nil }}
+	network.Judging = staleOnce([]string{"web"}, n.policies)
 	ensure(n.w.t, n.w.f, network)
-	network.Judging.Stale = nil
 	for _, e := range n.w.pods {
 		for _, a := range n.pods[e].Addrs {
 			n.w.route(e, a)

@@ -101,10 +101,10 @@ func (r *Rules) contents() (*contents, error) {
 	return c, err
 }
 
-// Judging is what the firewall is to install for the network, with the group, if
-// any, of the pod that it is about.
-func (r *Rules) Judging(group string) *firewall.Judging {
-	return &firewall.Judging{Group: group, Stale: r.stale, Load: r.policies}
+// Judging is what the firewall is to install for the network, with the groups of
+// the pods that it is about.
+func (r *Rules) Judging(pods ...firewall.Pod) *firewall.Judging {
+	return &firewall.Judging{Groups: firewall.GroupsOf(pods...), Stale: r.stale, Load: r.policies}
 }
 
 // stale reports whether what is in force is not what the documents say.

@@ -62,7 +62,7 @@ func (s *scene) mustOpen() *Rules {
 // apply does what the firewall does with stale rules.
 func (s *scene) apply(r *Rules, counted ...firewall.Count) *firewall.Policies {
 	s.t.Helper()
-	p, err := r.Judging("").Load()
+	p, err := r.Judging().Load()
 	must(s.t, err)
 	must(s.t, p.InForce(counted))
 	return p
@@ -70,7 +70,7 @@ func (s *scene) apply(r *Rules, counted ...firewall.Count) *firewall.Policies {
 
 func (s *scene) wantStale(r *Rules, want bool) {
 	s.t.Helper()
-	if got := r.Judging("").Stale(); got != want {
+	if got := r.Judging().Stale(); got != want {
 		s.t.Errorf("stale: %t, want %t", got, want)
 	}
 }

@@ -82,7 +82,7 @@ func (a *addition) endJudging() error {
 func (a *addition) filter() error {
 	rules := a.record.Rules(a.conf.Name, a.conf.StateDir, a.addrs)
 	if a.rules != nil {
-		rules.Judging = a.rules.Judging(a.record.Group)
+		rules.Judging = a.rules.Judging(a.record.FilterPod())
 	}
 	for _, addr := range a.addrs {
 		// Before Ensure: it fills new sets from the leases, ours among them.
