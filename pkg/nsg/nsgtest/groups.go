@@ -36,17 +36,13 @@ func set(prefixes ...string) nsg.AddressSet {
 // Group returns a valid group with the given number of rules.
 func Group(r *rand.Rand, name string, rules int) nsg.Definition {
 	d := nsg.Definition{Name: name, File: name + ".json"}
-	priorities := map[string][]int{}
-	for _, direction := range []string{"Inbound", "Outbound"} {
-		priorities[direction] = r.Perm(4096 - 100 + 1)
-	}
 	for i := range rules {
 		direction := pick(r, "Inbound", "Outbound")
 		ipv6 := r.IntN(3) == 0
 		rule := nsg.RuleDefinition{
 			Name:        "rule-" + strconv.Itoa(i),
 			Direction:   direction,
-			Priority:    strconv.Itoa(100 + priorities[direction][i]),
+			Priority:    strconv.Itoa(100 + i),
 			Access:      pick(r, "Allow", "Deny"),
 			Protocol:    pick(r, "Tcp", "Tcp", "Udp", "Icmp", "*", "*"),
 			Source:      endpoint(r, ipv6),
