@@ -1,6 +1,7 @@
 package firewall
 
 import (
+	"os"
 	"os/exec"
 	"sync"
 	"testing"
@@ -35,51 +36,92 @@ func TestConcurrentProcesses(t *testing.T) {
 	})
 }
 
+// killedRules is how many rules the groups have whose installation is killed:
+// with each set of theirs there is a step more.
+func killedRules() int {
+	if os.Getenv("VNET_SOAK") != "" {
+		return 30
+	}
+	return 1
+}
+
 func TestKilledAtAnyStep(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f *Firewall, n Network) {
 		foreign(t)
-		clean := rules(t, f)
-		ensure(t, f, n)
-		want := rules(t, f)
-		if err := f.Remove(n.StateDir, n.Name); err != nil {
-			t.Fatal(err)
+		for _, groups := range []bool{false, true} {
+			if groups {
+				n, _ = judged(n, 1, killedRules())
+			}
+			installs, removals := killInstallations(t, f, n), killRemovals(t, f, n)
+			if installs < 10 || removals < 6 {
+				t.Errorf("only %d steps of an installation and %d of a removal were interrupted", installs, removals)
+			}
+			t.Logf("security groups %t: %d kills of an installation, %d of a removal", groups, installs, removals)
 		}
-		installs, removals := 0, 0
-		for helperFor(n).diesAt(t, installs+1) {
-			installs++
-			if err := f.Remove(n.StateDir, n.Name); err != nil {
-				t.Fatal(err)
-			}
-			if got := rules(t, f); got != clean {
-				t.Fatalf("installation killed at step %d, then Remove:\n%s\nwant:\n%s", installs, got, clean)
-			}
-			helperFor(n).diesAt(t, installs)
-			ensure(t, f, n)
-			wantSound(t, f, n)
-			if got := rules(t, f); got != want {
-				t.Fatalf("installation killed at step %d, then Ensure:\n%s\nwant:\n%s", installs, got, want)
-			}
-			if err := f.Remove(n.StateDir, n.Name); err != nil {
-				t.Fatal(err)
-			}
-		}
-		removal := helperFor(n)
-		removal.Remove = true
-		for removal.diesAt(t, removals+1) {
-			removals++
-			if err := f.Remove(n.StateDir, n.Name); err != nil {
-				t.Fatal(err)
-			}
-			if got := rules(t, f); got != clean {
-				t.Fatalf("removal killed at step %d, then Remove:\n%s\nwant:\n%s", removals, got, clean)
-			}
-			ensure(t, f, n)
-		}
-		if installs < 10 || removals < 6 {
-			t.Errorf("only %d steps of an installation and %d of a removal were interrupted", installs, removals)
-		}
-		t.Logf("%d kills of an installation, %d of a removal", installs, removals)
 	})
+}
+
+// leave lets the pods of a judged network go, for Remove to find none.
+func leave(t *testing.T, f *Firewall, n Network) {
+	t.Helper()
+	if n.Judging == nil {
+		return
+	}
+	p, err := n.Judging.Load()
+	must(t, err)
+	for _, pod := range p.Pods {
+		must(t, f.RemovePod(n.Name, pod))
+	}
+}
+
+// killInstallations kills an installation before each of its steps, and wants a
+// removal to leave nothing of it and another installation to complete it.
+func killInstallations(t *testing.T, f *Firewall, n Network) (kills int) {
+	clean := rules(t, f)
+	ensure(t, f, n)
+	want := rules(t, f)
+	remove := func() {
+		leave(t, f, n)
+		must(t, f.Remove(n.StateDir, n.Name))
+	}
+	remove()
+	for helperFor(n).diesAt(t, kills+1) {
+		kills++
+		remove()
+		if got := rules(t, f); got != clean {
+			t.Fatalf("installation killed at step %d, then Remove:\n%s\nwant:\n%s", kills, got, clean)
+		}
+		helperFor(n).diesAt(t, kills)
+		ensure(t, f, n)
+		wantSound(t, f, n)
+		if got := rules(t, f); got != want {
+			t.Fatalf("installation killed at step %d, then Ensure:\n%s\nwant:\n%s", kills, got, want)
+		}
+		remove()
+	}
+	remove()
+	return kills
+}
+
+// killRemovals kills a removal before each of its steps, and wants another one
+// to leave nothing.
+func killRemovals(t *testing.T, f *Firewall, n Network) (kills int) {
+	clean := rules(t, f)
+	removal := helperFor(n)
+	removal.Remove = true
+	for {
+		ensure(t, f, n)
+		leave(t, f, n)
+		died := removal.diesAt(t, kills+1)
+		must(t, f.Remove(n.StateDir, n.Name))
+		if got := rules(t, f); got != clean {
+			t.Fatalf("removal killed at step %d, then Remove:\n%s\nwant:\n%s", kills+1, got, clean)
+		}
+		if !died {
+			return kills
+		}
+		kills++
+	}
 }
 
 // Somebody who knows no lock of ours flushes a chain just before a restore.

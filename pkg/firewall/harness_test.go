@@ -25,12 +25,13 @@ const helperVar = "VNET_FIREWALL_TEST_HELPER" // the JSON of a helper
 type helper struct {
 	Name, StateDir string
 	Except         []netip.Prefix
+	Judged         bool
 	Remove         bool
 	DieAt          int // the step before which the process kills itself; 0: never
 }
 
 func helperFor(n Network) helper {
-	return helper{Name: n.Name, StateDir: n.StateDir, Except: n.Except}
+	return helper{Name: n.Name, StateDir: n.StateDir, Except: n.Except, Judged: n.Judging != nil}
 }
 
 func TestMain(m *testing.M) {
@@ -69,7 +70,11 @@ func (h helper) work() error {
 	if h.Remove {
 		return f.Remove(h.StateDir, h.Name)
 	}
-	return f.Ensure(Network{Name: h.Name, StateDir: h.StateDir, IPv4: true, IPv6: true, Masquerade: true, Except: h.Except})
+	n := Network{Name: h.Name, StateDir: h.StateDir, IPv4: true, IPv6: true, Masquerade: true, Except: h.Except}
+	if h.Judged {
+		n, _ = judged(n, 1, killedRules())
+	}
+	return f.Ensure(n)
 }
 
 // command gives the helper as a process of the calling thread's namespace.

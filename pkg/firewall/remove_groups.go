@@ -62,26 +62,13 @@ func (f *Firewall) EndJudging(stateDir, network string, pods func() ([]Pod, erro
 // sets they matched, and what all networks share once no other one is judged.
 func (f *Firewall) removeJudgement(n Network, fam family, sets []string) error {
 	p, err := programOf(n.StateDir, fam, "mangle", sideOf(n.Name, nsg.Inbound).network, len(sets) > 0)
-	if p == nil || err != nil {
-		return err
-	}
-	last := false
-	for range restoreTries {
-		var now saved
-		if now, err = p.save("mangle"); err != nil {
-			return err
-		}
-		last = !now.leadsElsewhere(n.Name)
-		f.step("remove groups")
-		if err = p.restore(renderJudgementRemoval(n.Name, fam, now)); !refused(err) {
-			break
-		}
-	}
 	if err != nil {
 		return err
 	}
-	if h, err := f.sets.header(judgedSet(fam)); last && err == nil && h.members == 0 {
-		sets = append(sets, judgedSet(fam))
+	if p != nil {
+		if err := f.removeJudgingRules(n, p); err != nil {
+			return err
+		}
 	}
 	for _, set := range sets {
 		f.step("destroy " + set)
@@ -89,7 +76,29 @@ func (f *Firewall) removeJudgement(n Network, fam family, sets []string) error {
 			return err
 		}
 	}
-	return nil
+	f.step("destroy " + judgedSet(fam))
+	if h, err := f.sets.header(judgedSet(fam)); err != nil || h.members+h.references > 0 {
+		return unlessNoSuchSet(err)
+	}
+	return f.destroyOrLeave(judgedSet(fam))
+}
+
+func (f *Firewall) removeJudgingRules(n Network, p *iptables) error {
+	var err error
+	for range restoreTries {
+		var now saved
+		if now, err = p.save("mangle"); err != nil {
+			return err
+		}
+		f.step("remove groups")
+		if err = p.restore(renderJudgementRemoval(n.Name, p.family, now)); !refused(err) {
+			if err == nil && !now.leadsElsewhere(n.Name) {
+				f.awaitUnused(judgedSet(p.family))
+			}
+			return err
+		}
+	}
+	return err
 }
 
 // leadsElsewhere reports whether pods of another network are judged.
