@@ -14,7 +14,7 @@ func BenchmarkAcquire60k(b *testing.B)   { benchmarkAcquire(b, 60000) }
 func fillStore(b testing.TB, dir string, n int) (*Store, Pool) {
 	pool := mustPool(b, "10.0.0.0/8")
 	leases := make([]Lease, n)
-	a := pool.spans()[0].First
+	a := pool.Leasable()[0].First
 	for i := range leases {
 		leases[i] = Lease{Key: key(i), Addresses: prefixes(a.String() + "/8"), Since: time.Unix(int64(i), 0),
 			Attachment: []byte(`{"hostVeth":"vnet0123456789a","mac":"0a:58:0a:f1:04:05","nsg":"web-nsg","asgs":["web","api"]}`)}

@@ -57,7 +57,7 @@ func (m *model) choosePools() {
 // free returns a pool's addresses that a request has to get one of.
 func (m *model) free(p Pool) []netip.Addr {
 	var free []netip.Addr
-	for _, r := range p.spans() {
+	for _, r := range p.Leasable() {
 		for a := r.First; r.Contains(a); a = a.Next() {
 			if !m.leased(a) && !slices.Contains(m.exclude, a) {
 				free = append(free, a)
@@ -196,7 +196,7 @@ func (m *model) actions() map[string]func(*rapid.T) {
 		"exclude": func(*rapid.T) {
 			m.exclude = nil
 			for range rapid.IntRange(0, 2).Draw(m.t, "excluded") {
-				p := m.pools[0].spans()[0]
+				p := m.pools[0].Leasable()[0]
 				m.exclude = append(m.exclude, p.First)
 			}
 		},

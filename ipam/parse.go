@@ -25,7 +25,7 @@ func ParsePool(subnet string, ranges []string) (Pool, error) {
 		}
 		pool.Ranges = append(pool.Ranges, r)
 	}
-	if len(pool.spans()) == 0 {
+	if len(pool.Leasable()) == 0 {
 		return Pool{}, &FieldError{"ranges", strings.Join(ranges, ","),
 			"hold only addresses that Azure reserves: the first four of the subnet and the last"}
 	}

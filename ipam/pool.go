@@ -78,14 +78,14 @@ func (p Pool) Reserved(a netip.Addr) bool {
 // Contains reports whether a may be leased from the pool: it is in a range and
 // not reserved.
 func (p Pool) Contains(a netip.Addr) bool {
-	return slices.ContainsFunc(p.spans(), func(r Range) bool { return r.Contains(a) })
+	return slices.ContainsFunc(p.Leasable(), func(r Range) bool { return r.Contains(a) })
 }
 
 // Size returns how many addresses the pool can lease, math.MaxUint64 standing
 // for that many or more.
 func (p Pool) Size() uint64 {
 	var total uint64
-	for _, r := range p.spans() {
+	for _, r := range p.Leasable() {
 		sum, carry := bits.Add64(total, r.size(), 0)
 		if carry != 0 {
 			return math.MaxUint64
@@ -95,9 +95,9 @@ func (p Pool) Size() uint64 {
 	return total
 }
 
-// spans returns the leasable addresses: the ranges in their order, without
+// Leasable returns what can be leased: the ranges in their order, without
 // what is reserved.
-func (p Pool) spans() []Range {
+func (p Pool) Leasable() []Range {
 	usable, ok := usableRange(p.Subnet)
 	if !ok {
 		return nil
@@ -130,7 +130,7 @@ func CheckPools(pools []Pool) error {
 
 // overlapError names the narrowest field that explains the overlap.
 func overlapError(i int, later Pool, j int, earlier Pool) error {
-	spans := earlier.spans()
+	spans := earlier.Leasable()
 	for k, r := range later.Ranges {
 		if slices.ContainsFunc(spans, r.overlaps) {
 			return &FieldError{fmt.Sprintf("pools[%d].ranges[%d]", i, k), r.String(),

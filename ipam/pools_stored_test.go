@@ -25,7 +25,7 @@ func TestPoolsAreThoseLastLeasedFrom(t *testing.T) {
 	first := mustPool(t, "10.241.0.0/16", "10.241.4.0/24", "10.241.9.10-10.241.9.20")
 	second := mustPool(t, "fd00:10:241::/64", "fd00:10:241::/120")
 	acquire(t, s, 1, first, second)
-	cut := Pool{second.Subnet, second.spans()} // the reserved addresses are gone
+	cut := Pool{second.Subnet, second.Leasable()} // the reserved addresses are gone
 	expect("after a lease", first, cut)
 
 	stats, err := s.Stats([]Pool{first, cut})

@@ -18,7 +18,7 @@ func (t *txn) state(p Pool, cooldown time.Duration) (*poolState, error) {
 	}
 	t.dirty = true
 	st.Cooldown = cooldown
-	if spans := p.spans(); !slices.Equal(st.Spans, spans) {
+	if spans := p.Leasable(); !slices.Equal(st.Spans, spans) {
 		st.Spans = spans
 		st.restart()
 	}

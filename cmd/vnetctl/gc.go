@@ -159,7 +159,8 @@ func (c *collection) collectLink(o link.Attachment) error {
 			return changedMeanwhile, err
 		}
 		free := slices.DeleteFunc(slices.Clone(o.Addrs), func(a netip.Addr) bool { return leased(a, now) })
-		return "", c.node.Remove(o.Network, attachment.Record{HostVeth: o.HostName, Uplink: o.Uplink}, free)
+		nothing := func() error { return nil }
+		return "", c.node.Remove(c.stateDir, o.Network, attachment.Record{HostVeth: o.HostName, Uplink: o.Uplink, Lost: true}, free, nothing)
 	})
 }
 

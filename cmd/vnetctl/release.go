@@ -124,14 +124,17 @@ func (a *app) detach(n *node, network string, l ipam.Lease) error {
 	if !ours {
 		record = attachment.Record{HostVeth: link.HostName(network, l.ContainerID, l.IfName)}
 	}
-	if err := n.Remove(network, record, attachment.Addrs(l)); err != nil {
+	err := n.Remove(a.stateDir, network, record, attachment.Addrs(l), func() error {
+		if record.Delegate != nil {
+			if err := record.Delegate.Return(l.Key, record.Sandbox, a.cniPath); err != nil {
+				return err
+			}
+		}
+		_, _, err := a.store(network).Release(l.Key)
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("take down container %s, interface %s: %w", l.ContainerID, l.IfName, err)
 	}
-	if record.Delegate != nil {
-		if err := record.Delegate.Return(l.Key, record.Sandbox, a.cniPath); err != nil {
-			return err
-		}
-	}
-	_, _, err := a.store(network).Release(l.Key)
-	return err
+	return nil
 }

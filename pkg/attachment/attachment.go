@@ -100,20 +100,22 @@ func (n *Node) Close() {
 	n.Firewall.Close()
 }
 
-// Remove takes down everything in the kernel, in the order in which a living pod
-// is at no moment reachable unfiltered: link, proxy entry, flows, sets. What is
-// gone already is success. The lease has to outlive all of it: it is how the rest
-// is found when this process dies half-way.
-func (n *Node) Remove(network string, r Record, addrs []netip.Addr) error {
+// Remove takes an attachment down, in the order in which a living pod is at no
+// moment reachable unfiltered: link, proxy entry, flows, sets. What is gone already
+// is success. Then it calls release, which lets the lease go: that has to outlive
+// all of it, as it is how the rest is found when this process dies half-way.
+func (n *Node) Remove(stateDir, network string, r Record, addrs []netip.Addr, release func() error) error {
 	if err := n.Host.DeleteVeth(r.HostVeth); err != nil {
 		return cnierr.Wrap(cnierr.Kernel, err)
 	}
-	for _, a := range addrs {
-		if err := n.Forget(network, r, a); err != nil {
-			return err
+	return cnierr.Wrap(cnierr.Firewall, n.Firewall.Leaving(stateDir, func() error {
+		for _, a := range addrs {
+			if err := n.Forget(network, r, a); err != nil {
+				return err
+			}
 		}
-	}
-	return nil
+		return release()
+	}))
 }
 
 // Forget takes an address whose link is gone off the record's uplink and out of

@@ -15,43 +15,86 @@ import (
 	"github.com/vnet-cni/vnet-cni/pkg/nsg"
 )
 
-// judge puts the network's policies in force: sets first, then per family all
-// chains in one restore, so that a packet meets either the old rules or the new
-// ones, and last the removal of what no rule uses any more. The kernel's rules are
-// read while the new ones are made.
+// judge puts the network's policies in force, those of the pods that come
+// meanwhile included: they took the rules that they found for good.
 func (f *Firewall) judge(n Network, programs []*iptables) error {
+	var counted []Count
+	for range restoreTries {
+		policies, more, err := f.judgeOnce(n, programs)
+		if err != nil {
+			return err
+		}
+		counted = append(counted, more...)
+		served, err := policies.serve()
+		if err != nil {
+			return err
+		}
+		if served {
+			return f.conclude(policies, counted)
+		}
+	}
+	return fmt.Errorf("network %s: pods with new security groups came %d times while the rules were changed", n.Name, restoreTries)
+}
+
+// serve reports whether the policies have the groups of all pods of this moment.
+func (p *Policies) serve() (bool, error) {
+	pods, err := p.list()
+	for _, key := range GroupsOf(pods...) {
+		if p.Interfaces[key] == nil {
+			return false, err
+		}
+	}
+	return true, err
+}
+
+func (p *Policies) list() ([]Pod, error) {
+	if p.List == nil {
+		return p.Pods, nil
+	}
+	return p.List()
+}
+
+func (f *Firewall) conclude(p *Policies, counted []Count) error {
+	if err := f.flush(p); err != nil {
+		return err
+	}
+	f.step("in force")
+	if p.InForce == nil {
+		return nil
+	}
+	return p.InForce(counted)
+}
+
+// judgeOnce installs the policies of the pods that there are: sets first, then per
+// family all chains in one restore, so that a packet meets either the old rules or
+// the new ones, and last the removal of what no rule uses any more. The kernel's
+// rules are read while the new ones are made.
+func (f *Firewall) judgeOnce(n Network, programs []*iptables) (*Policies, []Count, error) {
 	var reading []*saving
 	for _, p := range programs {
 		s, err := p.startSave("mangle")
 		if err != nil {
-			return err
+			return nil, nil, err
 		}
 		defer s.program.cancel()
 		reading = append(reading, s)
 	}
 	policies, err := n.Judging.Load()
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	if err := distinct(policies); err != nil {
-		return fmt.Errorf("network %s: %w", n.Name, err)
+		return nil, nil, fmt.Errorf("network %s: %w", n.Name, err)
 	}
 	var counted []Count
 	for i, p := range programs {
 		more, err := f.judgeFamily(n, p, policies, reading[i])
 		if err != nil {
-			return fmt.Errorf("install the IPv%s security groups of network %s: %w", p.family.suffix(), n.Name, err)
+			return nil, nil, fmt.Errorf("install the IPv%s security groups of network %s: %w", p.family.suffix(), n.Name, err)
 		}
 		counted = append(counted, more...)
 	}
-	if err := f.flush(policies); err != nil {
-		return err
-	}
-	f.step("in force")
-	if policies.InForce == nil {
-		return nil
-	}
-	return policies.InForce(counted)
+	return policies, counted, nil
 }
 
 // distinct makes sure that no two groups share their chains.
@@ -78,7 +121,7 @@ func (f *Firewall) judgeFamily(n Network, p *iptables, policies *Policies, readi
 		return nil, err
 	}
 	f.step("admit pods")
-	if err := f.admitAll(n, policies.Pods, p.family); err != nil {
+	if err := f.admitAll(n, policies, p.family); err != nil {
 		return nil, err
 	}
 	counted, err := f.restoreJudgement(n.Name, p, j, reading)
@@ -128,7 +171,16 @@ func (f *Firewall) makeSets(sets []*program.Set, fam family) error {
 }
 
 // admitAll makes the network's living pods members, as far as they are not.
-func (f *Firewall) admitAll(n Network, pods []Pod, fam family) error {
+func (f *Firewall) admitAll(n Network, p *Policies, fam family) error {
+	unlock, err := lockMembers(n.StateDir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	pods, err := p.list()
+	if err != nil {
+		return err
+	}
 	members := map[string][]netip.Prefix{}
 	for _, p := range pods {
 		sets, asgs := p.membership(n.Name, fam)
@@ -208,6 +260,9 @@ func renderJudgement(network string, f family, j judgement, same map[string]bool
 		slices.Sort(ways) // the same rules for the same networks
 		t.chains = append(t.chains, chain{name: s.node, rules: append(ways, rule("", "DROP"))})
 	}
+	strays := append(now.otherStrays(network), j.strays...)
+	slices.Sort(strays)
+	t.chains = append(t.chains, chain{name: strayChain, rules: slices.Concat(strayExceptions(), strays)})
 	wanted := map[string]bool{}
 	for _, p := range j.programs {
 		for _, c := range p.chains {
@@ -245,6 +300,20 @@ func (s saved) otherNetworks(of side) []string {
 		fields := strings.Fields(r)
 		target := slices.Index(fields, "-g")
 		if target < 0 || target+1 == len(fields) || fields[target+1] == of.network {
+			continue
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// otherStrays returns the rules for other networks' addresses that nobody has.
+func (s saved) otherStrays(network string) []string {
+	var out []string
+	for _, r := range s.in(strayChain) {
+		fields := strings.Fields(r)
+		set := slices.Index(fields, "--match-set")
+		if set < 0 || set+1 == len(fields) || strings.HasPrefix(fields[set+1], contentSets(network)) {
 			continue
 		}
 		out = append(out, r)

@@ -38,6 +38,13 @@ type Policies struct {
 	Subnet     *nsg.Policy            // nil: the subnet has no group
 	Interfaces map[string]*nsg.Policy // by key, for each group that a pod has
 	Pods       []Pod
+	// List lists the pods again, for those that came and went meanwhile. Nil: Pods
+	// are all.
+	List func() ([]Pod, error)
+	// Own are the addresses that this node leases. What is for one that no pod has
+	// goes nowhere: the flow would be known, unjudged, to the pod that gets the
+	// address next.
+	Own nsg.AddressSet
 	// SameNodeFree exempts the traffic between pods of this node, as in Azure,
 	// where it never leaves the virtual machine.
 	SameNodeFree bool
@@ -73,6 +80,8 @@ const (
 const (
 	outChain = "VNET-OUT" // what pods send
 	inChain  = "VNET-IN"  // what pods receive
+
+	strayChain = "VNET-STRAY" // what is for an address that nobody has
 
 	outInterfaces = "VNET-OIF-"
 	inInterfaces  = "VNET-IIF-"

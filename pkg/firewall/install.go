@@ -130,6 +130,11 @@ func (f *Firewall) fillSets(n Network, fam family) error {
 
 // fillPods adds the living pods to the node's set and to the network's own.
 func (f *Firewall) fillPods(n Network, fam family) error {
+	unlock, err := lockMembers(n.StateDir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	ofNode := n.NodePods
 	if ofNode == nil {
 		ofNode = n.Pods

@@ -1,7 +1,9 @@
 package firewall
 
 import (
+	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +17,7 @@ import (
 type judgement struct {
 	table    table      // without the programs and the node-wide chains
 	programs []compiled // of the groups
+	strays   []string   // rules for addresses that nobody has
 	sets     []*program.Set
 }
 
@@ -49,7 +52,26 @@ func judgementOf(network string, p *Policies, f family) judgement {
 	for _, d := range []nsg.Direction{nsg.Outbound, nsg.Inbound} {
 		j.direction(network, p, f, d)
 	}
+	if own := p.Own.Family(f == ipv6).Prefixes(); len(own) > 0 {
+		set := &program.Set{Name: contentSet(network, fmt.Sprint("own ", own), f), Type: program.NetSet, Prefixes: unhalved(own, f)}
+		j.sets = append(j.sets, set)
+		j.strays = []string{rule("-m set --match-set "+set.Name+" dst", "DROP")}
+	}
 	return j
+}
+
+// unhalved is the prefixes, none of which may be a /0.
+func unhalved(prefixes []netip.Prefix, f family) []netip.Prefix {
+	if prefixes[0].Bits() == 0 {
+		return halves(f)
+	}
+	return prefixes
+}
+
+// strayExceptions begin the chain for strays: an address that is routed to a pod
+// or is the node's own is somebody's.
+func strayExceptions() []string {
+	return []string{rule("-o vnet+", "RETURN"), rule("-o lo", "RETURN")}
 }
 
 // judgedEntries are first in the base chains, so that no ACCEPT of others comes
@@ -58,11 +80,14 @@ func judgementOf(network string, p *Policies, f family) judgement {
 func judgedEntries(f family) []entries {
 	const fresh = " -m conntrack ! --ctstate RELATED,ESTABLISHED -m set "
 	out := rule("-i vnet+"+fresh+"--match-set "+judgedSet(f)+" src", outChain)
+	stray := rule("-m conntrack --ctstate NEW", strayChain)
 	return []entries{
+		{base: "OUTPUT", first: true, rules: []string{stray}},
 		{base: "FORWARD", first: true, rules: []string{
 			rule("-o vnet+"+fresh+"! --match-set "+f.podSet()+" dst", "DROP"),
 			out,
 			rule("-o vnet+"+fresh+"--match-set "+judgedSet(f)+" dst", inChain),
+			stray,
 		}},
 		{base: "INPUT", first: true, rules: []string{out}},
 	}

@@ -3,6 +3,7 @@ package firewall
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -12,6 +13,7 @@ import (
 
 const (
 	lockFile     = "iptables.lock" // in the state directory
+	membersFile  = "members.lock"  // and beside it
 	lockDeadline = 60 * time.Second
 	lockPoll     = 5 * time.Millisecond
 )
@@ -27,13 +29,42 @@ func lock(stateDir string, patience time.Duration) (unlock func(), err error) {
 	if err := os.MkdirAll(stateDir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the state directory: %w", err)
 	}
-	path := filepath.Join(stateDir, lockFile)
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	return lockAs(filepath.Join(stateDir, lockFile), unix.LOCK_EX, patience)
+}
+
+// lockMembers keeps pods from leaving while their list is made into members of
+// sets: one that left in between would stay a member for ever.
+func lockMembers(stateDir string) (unlock func(), err error) {
+	return lockAs(filepath.Join(stateDir, membersFile), unix.LOCK_EX, lockDeadline)
+}
+
+// Leaving runs do, which takes a pod out of the sets and then off the list of the
+// living, while nobody puts listed pods into sets. Without the lock's file nobody
+// ever did.
+func (f *Firewall) Leaving(stateDir string, do func() error) error {
+	path := filepath.Join(stateDir, membersFile)
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		return do()
+	}
+	unlock, err := lockAs(path, unix.LOCK_SH, lockDeadline)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return do()
+}
+
+func lockAs(path string, how int, patience time.Duration) (unlock func(), err error) {
+	flags := os.O_RDONLY
+	if how == unix.LOCK_EX {
+		flags |= os.O_CREATE
+	}
+	file, err := os.OpenFile(path, flags, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open the firewall's lock: %w", err)
 	}
 	for deadline := time.Now().Add(patience); ; time.Sleep(lockPoll) {
-		err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		err := unix.Flock(int(file.Fd()), how|unix.LOCK_NB)
 		if err == nil {
 			return func() { file.Close() }, nil
 		}

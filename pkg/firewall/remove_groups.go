@@ -117,11 +117,12 @@ func renderJudgementRemoval(network string, fam family, now saved) string {
 		for i := range t.entries {
 			t.entries[i].rules = nil
 		}
-		stale = append(stale, chain{name: out.node}, chain{name: in.node})
+		stale = append(stale, chain{name: out.node}, chain{name: in.node}, chain{name: strayChain})
 	} else {
 		for _, s := range []side{out, in} {
 			t.chains = append(t.chains, chain{name: s.node, rules: append(now.otherNetworks(s), rule("", "DROP"))})
 		}
+		t.chains = append(t.chains, chain{name: strayChain, rules: slices.Concat(strayExceptions(), now.otherStrays(network))})
 	}
 	for _, name := range networkChains(network) {
 		stale = append(stale, chain{name: name})

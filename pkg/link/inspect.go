@@ -291,19 +291,3 @@ func pair(host, pod Link) bool {
 
 // Link returns the named link of the pod, or false.
 func (s *Sandbox) Link(name string) (Link, bool, error) { return s.conn.linkByName(name) }
-
-// Settle makes both ends of a pair ready to send. A link that has just got its
-// carrier drops packets until the kernel's link watch has run (dev_activate), in
-// a work queue that a busy node runs late; asking for the link runs it at once
-// (rtnl_getlink, linkwatch_sync_dev).
-func Settle(h *Host, hostName string, s *Sandbox, podName string) error {
-	for _, end := range []struct {
-		conn *conn
-		name string
-	}{{h.conn, hostName}, {s.conn, podName}} {
-		if _, _, err := end.conn.linkByName(end.name); err != nil {
-			return err
-		}
-	}
-	return nil
-}

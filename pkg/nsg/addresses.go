@@ -24,6 +24,9 @@ func NewAddressSet(prefixes ...netip.Prefix) AddressSet {
 	return normalised(ranges)
 }
 
+// AddressesIn makes the set of the addresses in the ranges.
+func AddressesIn(ranges ...AddressRange) AddressSet { return normalised(slices.Clone(ranges)) }
+
 // AllAddresses is every address of both families.
 func AllAddresses() AddressSet { return AddressSet{ranges: slices.Clone(families[:])} }
 

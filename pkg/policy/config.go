@@ -18,11 +18,14 @@ type Config struct {
 
 	Pools  []netip.Prefix `json:"pools,omitempty"`  // subnets of the pods
 	Uplink []netip.Prefix `json:"uplink,omitempty"` // prefixes that the node is connected to
+
+	Own []nsg.AddressRange `json:"own,omitempty"` // what this node leases of the subnets
 }
 
 func (c Config) equal(d Config) bool {
 	return slices.Equal(c.Documents, d.Documents) && c.Subnet == d.Subnet && c.SameNodeFree == d.SameNodeFree &&
-		slices.Equal(c.VirtualNetwork, d.VirtualNetwork) && slices.Equal(c.Pools, d.Pools) && slices.Equal(c.Uplink, d.Uplink)
+		slices.Equal(c.VirtualNetwork, d.VirtualNetwork) && slices.Equal(c.Pools, d.Pools) &&
+		slices.Equal(c.Uplink, d.Uplink) && slices.Equal(c.Own, d.Own)
 }
 
 // virtualNetwork is the space of the tag VirtualNetwork: the configured one, else

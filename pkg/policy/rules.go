@@ -36,19 +36,20 @@ func Open(stateDir, network string, c Config, pods func() ([]firewall.Pod, error
 		r.want = now
 		return r, r.unreject() // they may be the old ones again
 	}
-	if old, ok := readRejection(stateDir, network); found && ok && old.Config.equal(c) && slices.Equal(old.Stamps, seen) {
+	if old, ok := readRejection(stateDir, network); found && ok && !old.ByPods && old.Config.equal(c) && slices.Equal(old.Stamps, seen) {
 		r.want, r.kept = now, true
 		return r, nil
 	}
 	r.want, r.read, err = load(c)
-	if err == nil {
+	byPods := err == nil
+	if byPods {
 		err = r.check()
 	}
 	if err == nil || !found {
 		return r, err
 	}
 	r.want, r.read, r.kept = now, nil, true
-	return r, r.reject(rejection{Config: c, Stamps: seen, Reason: err.Error()})
+	return r, r.reject(rejection{Config: c, Stamps: seen, Reason: err.Error(), ByPods: byPods})
 }
 
 // Reopen is Open with the configuration of what is in force.
@@ -163,7 +164,10 @@ func (r *Rules) compiled(c *contents) (*firewall.Policies, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list the pods of network %s: %w", r.network, err)
 	}
-	p := &firewall.Policies{Pods: pods, SameNodeFree: r.want.Config.SameNodeFree, Interfaces: map[string]*nsg.Policy{}}
+	p := &firewall.Policies{
+		Pods: pods, List: r.pods, Own: nsg.AddressesIn(r.want.Config.Own...),
+		SameNodeFree: r.want.Config.SameNodeFree, Interfaces: map[string]*nsg.Policy{},
+	}
 	if r.want.Subnet != "" {
 		if p.Subnet, err = c.policy(r.want.Subnet); err != nil {
 			return nil, err
@@ -174,7 +178,7 @@ func (r *Rules) compiled(c *contents) (*firewall.Policies, error) {
 			continue
 		}
 		if p.Interfaces[pod.Group], err = c.policy(pod.Group); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("a pod with %s has the group: %w", pod.Addrs, err)
 		}
 	}
 	return p, nil

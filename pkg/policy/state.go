@@ -140,6 +140,7 @@ type rejection struct {
 	Config Config  `json:"config"`
 	Stamps []stamp `json:"stamps"`
 	Reason string  `json:"reason"`
+	ByPods bool    `json:"byPods,omitempty"` // it may be over when a pod goes
 }
 
 func readRejection(stateDir, network string) (r rejection, found bool) {

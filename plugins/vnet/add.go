@@ -29,7 +29,7 @@ func add(cmd *skel.CmdArgs) (err error) {
 	var undo undo
 	defer func() {
 		if err != nil {
-			err = undo.unwind(err)
+			err = undo.unwindBy(err, func(unwind func() error) error { return node.Firewall.Leaving(c.conf.StateDir, unwind) })
 		}
 	}()
 

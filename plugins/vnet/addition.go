@@ -192,7 +192,7 @@ func (a *addition) configureHost() error {
 	if err != nil {
 		return cnierr.Wrap(cnierr.Kernel, err)
 	}
-	return cnierr.Wrap(cnierr.Kernel, link.Settle(a.node.Host, a.hostVeth(), a.sandbox, a.key.IfName))
+	return cnierr.Wrap(cnierr.Kernel, link.Settle(a.node.Host, a.hostVeth(), a.sandbox, a.key.IfName, a.addrs))
 }
 
 // answer makes the node answer for the addresses on the uplink and tells the

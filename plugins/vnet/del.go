@@ -46,14 +46,13 @@ func (c *call) detach(node *attachment.Node, store *ipam.Store, lease ipam.Lease
 		}
 		addrs = append(addrs, routed...)
 	}
-	if err := node.Remove(c.conf.Name, record, addrs); err != nil {
-		return err
-	}
-	if err := c.returnForeign(record.Delegate); err != nil {
-		return err
-	}
-	_, _, err = store.Release(c.key)
-	return cnierr.OfStore(err)
+	return node.Remove(c.conf.StateDir, c.conf.Name, record, addrs, func() error {
+		if err := c.returnForeign(record.Delegate); err != nil {
+			return err
+		}
+		_, _, err := store.Release(c.key)
+		return cnierr.OfStore(err)
+	})
 }
 
 // uplinkName guesses where the node may answer for an attachment without a record.

@@ -11,6 +11,7 @@ import (
 	"github.com/vnet-cni/vnet-cni/pkg/cnierr"
 	"github.com/vnet-cni/vnet-cni/pkg/firewall"
 	"github.com/vnet-cni/vnet-cni/pkg/link"
+	"github.com/vnet-cni/vnet-cni/pkg/nsg"
 	"github.com/vnet-cni/vnet-cni/pkg/policy"
 )
 
@@ -61,8 +62,23 @@ func (c *call) groupConfig(up link.Uplink) policy.Config {
 	return policy.Config{
 		Documents: c.conf.NSG.Documents, Subnet: c.conf.NSG.Subnet,
 		VirtualNetwork: c.conf.NSG.VirtualNetwork, SameNodeFree: c.conf.NSG.SameNodeFree,
-		Pools: c.subnets(), Uplink: connected(up),
+		Pools: c.subnets(), Uplink: connected(up), Own: c.leasable(up),
 	}
+}
+
+// leasable are the addresses that this node can give to a pod.
+func (c *call) leasable(up link.Uplink) []nsg.AddressRange {
+	var own []nsg.AddressRange
+	var never []netip.Prefix
+	for _, p := range c.conf.IPAM.Pools {
+		for _, r := range p.Leasable() {
+			own = append(own, nsg.AddressRange{First: r.First, Last: r.Last})
+		}
+	}
+	for _, a := range append(up.Addrs(), up.Gateways...) {
+		never = append(never, netip.PrefixFrom(a, a.BitLen()))
+	}
+	return nsg.AddressesIn(own...).Minus(nsg.NewAddressSet(never...)).Ranges()
 }
 
 // endJudging takes away the rules of a network whose configuration has no

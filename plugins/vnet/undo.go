@@ -29,6 +29,19 @@ func (u *undo) pushRecord(what string, do func() error) {
 // disarm forgets everything: the ADD has succeeded.
 func (u *undo) disarm() { u.steps = nil }
 
+// unwindBy is unwind within what may have to surround it.
+func (u *undo) unwindBy(cause error, around func(unwind func() error) error) error {
+	var unwound error
+	err := around(func() error {
+		unwound = u.unwind(cause)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("%w (and nothing was rolled back, which DEL does: %w)", cause, err)
+	}
+	return unwound
+}
+
 // unwind reverts the steps, last first, and returns cause with whatever could not
 // be reverted added: a step that fails does not keep the others from running.
 func (u *undo) unwind(cause error) error {
