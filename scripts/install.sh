@@ -211,9 +211,10 @@ remove_state() {
 	local names network
 	names=$(networks) || fail "the networks in $STATE_DIR cannot be listed"
 	for network in $names; do
-		rm -f "$STATE_DIR/$network.db" "$STATE_DIR/.$network.db".*
+		rm -f "$STATE_DIR/$network.db" "$STATE_DIR/.$network.db".* "$STATE_DIR/$network.nsg" "$STATE_DIR/$network.nsg".new \
+			"$STATE_DIR/$network.nsg-rejected" "$STATE_DIR/$network.nsg-rejected".new
 	done
-	rm -f "$STATE_DIR/iptables" "$STATE_DIR/iptables.new" "$STATE_DIR/iptables.lock"
+	rm -f "$STATE_DIR/iptables" "$STATE_DIR/iptables.new" "$STATE_DIR/iptables.lock" "$STATE_DIR/members.lock"
 	rmdir "$STATE_DIR" 2>/dev/null || say "$STATE_DIR is kept: it holds other files"
 }
 
