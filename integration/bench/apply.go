@@ -156,6 +156,9 @@ func (s *busyNode) addAlone() (took time.Duration, err error) {
 	return took, err
 }
 
+// underWay is when a change has begun for certain, and is not over.
+const underWay = 60 * time.Millisecond
+
 // addMeanwhile attaches a pod while a change is on its way.
 func (s *busyNode) addMeanwhile() (took time.Duration, err error) {
 	if err := s.write(); err != nil {
@@ -165,6 +168,7 @@ func (s *busyNode) addMeanwhile() (took time.Duration, err error) {
 	if err := s.node.do(apply.Start); err != nil {
 		return 0, err
 	}
+	time.Sleep(underWay)
 	took, err = s.addAlone()
 	return took, errors.Join(err, apply.Wait())
 }

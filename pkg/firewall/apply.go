@@ -135,7 +135,7 @@ func (f *Firewall) judgeFamily(n Network, p *iptables, policies *Policies, readi
 // makeMemberSets creates the sets that pods are members of.
 func (f *Firewall) makeMemberSets(network string, p *Policies, fam family) error {
 	var requests []nlsock.Request
-	for _, name := range []string{judgedSet(fam), memberSet(network, fam), ownGroupSet(network, fam)} {
+	for _, name := range []string{judgedSet(fam), entrySet(fam), memberSet(network, fam), ownGroupSet(network, fam)} {
 		requests = append(requests, f.sets.creation(name, hashIP, fam))
 	}
 	for key := range p.Interfaces {
@@ -262,7 +262,7 @@ func renderJudgement(network string, f family, j judgement, same map[string]bool
 	}
 	strays := append(now.otherStrays(network), j.strays...)
 	slices.Sort(strays)
-	t.chains = append(t.chains, chain{name: strayChain, rules: slices.Concat(strayExceptions(), strays)})
+	t.chains = append(t.chains, forwarding(f), chain{name: strayChain, rules: slices.Concat(strayExceptions(), strays)})
 	wanted := map[string]bool{}
 	for _, p := range j.programs {
 		for _, c := range p.chains {

@@ -81,6 +81,8 @@ const (
 	outChain = "VNET-OUT" // what pods send
 	inChain  = "VNET-IN"  // what pods receive
 
+	forwardChain = "VNET-FORWARD"
+
 	strayChain = "VNET-STRAY" // what is for an address that nobody has
 
 	outInterfaces = "VNET-OIF-"
@@ -102,6 +104,9 @@ func groupChain(network, key string, d nsg.Direction) string {
 }
 
 func judgedSet(f family) string { return "vnet-judged-" + f.suffix() }
+
+// entrySet is always empty.
+func entrySet(f family) string { return "vnet-entry-" + f.suffix() }
 
 func memberSet(network string, f family) string { return "vnet-net-" + tag(network) + "-" + f.suffix() }
 
@@ -136,6 +141,7 @@ func judgedSets(n Network, f family) []wantedSet {
 	}
 	sets := []wantedSet{
 		{name: judgedSet(f), typ: hashIP, family: f, references: 3},
+		{name: entrySet(f), typ: hashIP, family: f, references: 2},
 		{name: memberSet(n.Name, f), typ: hashIP, family: f, references: 2},
 		{name: ownGroupSet(n.Name, f), typ: hashIP, family: f, references: 2},
 	}

@@ -71,26 +71,33 @@ func unhalved(prefixes []netip.Prefix, f family) []netip.Prefix {
 // strayExceptions begin the chain for strays: an address that is routed to a pod
 // or is the node's own is somebody's.
 func strayExceptions() []string {
-	return []string{rule("-o vnet+", "RETURN"), rule("-o lo", "RETURN")}
+	return []string{"-o vnet+ -j RETURN", "-o lo -j RETURN"}
 }
 
 // judgedEntries are first in the base chains, so that no ACCEPT of others comes
-// before them, and all they do to flows that are established is to look. A packet
-// to a pod's interface that is for nobody known goes nowhere.
+// before them. All that they do to an established flow is to look at its state.
+// The set, which is always empty, has no say: its references tell that the entries
+// are there.
 func judgedEntries(f family) []entries {
-	const fresh = " -m conntrack ! --ctstate RELATED,ESTABLISHED -m set "
-	out := rule("-i vnet+"+fresh+"--match-set "+judgedSet(f)+" src", outChain)
-	stray := rule("-m conntrack --ctstate NEW", strayChain)
+	const fresh = "-m conntrack ! --ctstate RELATED,ESTABLISHED -m set "
+	never := "! --match-set " + entrySet(f) + " src"
 	return []entries{
-		{base: "OUTPUT", first: true, rules: []string{stray}},
-		{base: "FORWARD", first: true, rules: []string{
-			rule("-o vnet+"+fresh+"! --match-set "+f.podSet()+" dst", "DROP"),
-			out,
-			rule("-o vnet+"+fresh+"--match-set "+judgedSet(f)+" dst", inChain),
-			stray,
-		}},
-		{base: "INPUT", first: true, rules: []string{out}},
+		{base: "OUTPUT", first: true, rules: []string{rule(fresh+never, strayChain)}},
+		{base: "FORWARD", first: true, rules: []string{rule(fresh+never, forwardChain)}},
+		{base: "INPUT", first: true, rules: []string{rule("-i vnet+ "+fresh+"--match-set "+judgedSet(f)+" src", outChain)}},
 	}
+}
+
+// forwarding is the chain for what is neither from nor to the node itself. A
+// packet to a pod's interface that is for nobody known goes nowhere. Like all rules
+// that many packets match, these have no comment: it would be a match of its own.
+func forwarding(f family) chain {
+	return chain{name: forwardChain, rules: []string{
+		"-o vnet+ -m set ! --match-set " + f.podSet() + " dst -j DROP",
+		"-i vnet+ -m set --match-set " + judgedSet(f) + " src -j " + outChain,
+		"-o vnet+ -m set --match-set " + judgedSet(f) + " dst -j " + inChain,
+		"! -o vnet+ -j " + strayChain,
+	}}
 }
 
 // side is how a direction looks from the rules.
@@ -108,8 +115,7 @@ func sideOf(network string, d nsg.Direction) side {
 
 // dispatch is the rule of the node-wide chain that leads to the network's.
 func (s side) dispatch(network string, f family) string {
-	return "-m set --match-set " + memberSet(network, f) + " " + s.own +
-		" -m comment --comment " + comment + " -g " + s.network
+	return "-m set --match-set " + memberSet(network, f) + " " + s.own + " -g " + s.network
 }
 
 // direction adds what judges one direction: what no group has a say in; then, on
@@ -117,7 +123,7 @@ func (s side) dispatch(network string, f family) string {
 // other way round. What is allowed returns.
 func (j *judgement) direction(network string, p *Policies, f family, d nsg.Direction) {
 	s := sideOf(network, d)
-	own := rule("-m set --match-set "+ownGroupSet(network, f)+" "+s.own, s.interfaces)
+	own := "-m set --match-set " + ownGroupSet(network, f) + " " + s.own + " -j " + s.interfaces
 	steps := []string{own}
 	if p.Subnet != nil {
 		subnet := j.program(network, SubnetKey, p.Subnet, f, d).way("", "-j")
@@ -153,7 +159,7 @@ func fixedRules(p *Policies, f family, d nsg.Direction) []string {
 	// for a new one, in whatever direction.
 	rules = append(rules,
 		rule("-m conntrack --ctstate INVALID", "DROP"),
-		rule("-p tcp -m conntrack --ctstate NEW -m tcp ! --syn", "DROP"))
+		rule("-p tcp -m tcp ! --syn -m conntrack --ctstate NEW", "DROP"))
 	if d == nsg.Inbound && f == ipv4 {
 		rules = append(rules, rule("-s "+platformAddress+"/32", "DROP"))
 	}

@@ -49,7 +49,7 @@ func TestJudgingInstallsAndLeavesNothing(t *testing.T) {
 		}
 		installed := rules(t, f)
 		for _, program := range []string{"iptables", "ip6tables"} {
-			if first := chainOf(t, program, "mangle", "FORWARD")[0]; !strings.Contains(first, "vnet+") {
+			if first := chainOf(t, program, "mangle", "FORWARD")[0]; !strings.Contains(first, forwardChain) {
 				t.Errorf("%s: mangle FORWARD begins with %s", program, first)
 			}
 		}

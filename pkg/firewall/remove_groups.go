@@ -76,11 +76,21 @@ func (f *Firewall) removeJudgement(n Network, fam family, sets []string) error {
 			return err
 		}
 	}
-	f.step("destroy " + judgedSet(fam))
-	if h, err := f.sets.header(judgedSet(fam)); err != nil || h.members+h.references > 0 {
-		return unlessNoSuchSet(err)
+	// The set of the judged goes last: it tells that the others are needed.
+	for _, set := range []string{entrySet(fam), judgedSet(fam)} {
+		f.step("destroy " + set)
+		h, err := f.sets.header(set)
+		if noSuchSet(err) {
+			continue
+		}
+		if err != nil || h.members+h.references > 0 {
+			return err
+		}
+		if err := f.destroyOrLeave(set); err != nil {
+			return err
+		}
 	}
-	return f.destroyOrLeave(judgedSet(fam))
+	return nil
 }
 
 func (f *Firewall) removeJudgingRules(n Network, p *iptables) error {
@@ -117,7 +127,7 @@ func renderJudgementRemoval(network string, fam family, now saved) string {
 		for i := range t.entries {
 			t.entries[i].rules = nil
 		}
-		stale = append(stale, chain{name: out.node}, chain{name: in.node}, chain{name: strayChain})
+		stale = append(stale, chain{name: forwardChain}, chain{name: out.node}, chain{name: in.node}, chain{name: strayChain})
 	} else {
 		for _, s := range []side{out, in} {
 			t.chains = append(t.chains, chain{name: s.node, rules: append(now.otherNetworks(s), rule("", "DROP"))})

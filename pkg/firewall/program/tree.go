@@ -8,9 +8,9 @@ import (
 
 // Bounds of a tree. nf_tables refuses a sixteenth chain below another, whether
 // entered by jump or goto (NFT_JUMP_STACK_SIZE, linux/netfilter/nf_tables.h).
-// Four levels below the base chain are those that lead to a program.
+// Five levels below the base chain are those that lead to a program.
 const (
-	maxDepth = 7  // chains below a program's entry; that of the default rules is one more
+	maxDepth = 6  // chains below a program's entry; that of the default rules is one more
 	maxCuts  = 24 // branches on the way to a leaf, in whatever chain
 
 	leafLines = 8 // so few lines are not divided any more
