@@ -258,7 +258,7 @@ func renderJudgement(network string, f family, j judgement, same map[string]bool
 		s := sideOf(network, d)
 		ways := append(now.otherNetworks(s), s.dispatch(network, f))
 		slices.Sort(ways) // the same rules for the same networks
-		t.chains = append(t.chains, chain{name: s.node, rules: append(ways, rule("", "DROP"))})
+		t.chains = append(t.chains, chain{name: s.node, rules: append(ways, s.lastly(f))})
 	}
 	strays := append(now.otherStrays(network), j.strays...)
 	slices.Sort(strays)

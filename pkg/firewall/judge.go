@@ -68,6 +68,12 @@ func unhalved(prefixes []netip.Prefix, f family) []netip.Prefix {
 	return prefixes
 }
 
+// lastly ends the node-wide chain of a side: a pod that is judged, but by no
+// network that is there, must wait for it. Other pods are not judged.
+func (s side) lastly(f family) string {
+	return "-m set --match-set " + judgedSet(f) + " " + s.own + " -j DROP"
+}
+
 // strayExceptions begin the chain for strays: an address that is routed to a pod
 // or is the node's own is somebody's.
 func strayExceptions() []string {
@@ -94,8 +100,8 @@ func judgedEntries(f family) []entries {
 func forwarding(f family) chain {
 	return chain{name: forwardChain, rules: []string{
 		"-o vnet+ -m set ! --match-set " + f.podSet() + " dst -j DROP",
-		"-i vnet+ -m set --match-set " + judgedSet(f) + " src -j " + outChain,
-		"-o vnet+ -m set --match-set " + judgedSet(f) + " dst -j " + inChain,
+		"-i vnet+ -j " + outChain,
+		"-o vnet+ -j " + inChain,
 		"! -o vnet+ -j " + strayChain,
 	}}
 }

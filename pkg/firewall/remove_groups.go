@@ -130,7 +130,7 @@ func renderJudgementRemoval(network string, fam family, now saved) string {
 		stale = append(stale, chain{name: forwardChain}, chain{name: out.node}, chain{name: in.node}, chain{name: strayChain})
 	} else {
 		for _, s := range []side{out, in} {
-			t.chains = append(t.chains, chain{name: s.node, rules: append(now.otherNetworks(s), rule("", "DROP"))})
+			t.chains = append(t.chains, chain{name: s.node, rules: append(now.otherNetworks(s), s.lastly(fam))})
 		}
 		t.chains = append(t.chains, chain{name: strayChain, rules: slices.Concat(strayExceptions(), now.otherStrays(network))})
 	}
