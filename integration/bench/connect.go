@@ -2,12 +2,12 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"os/exec"
-	"strings"
 	"time"
 )
 
@@ -19,23 +19,20 @@ const connections = 400
 const tracked = "iptables -w -t mangle -A POSTROUTING -m conntrack --ctstate INVALID -j DROP"
 
 // judgedPair is a node with a client and a server pod, which a group's rules are
-// between; without a group nothing is.
+// between.
 type judgedPair struct {
 	*world
 	server string // its address and port
 }
 
-// pairUnder makes a pair under so many groups; without rules under none. All pods
-// have the subnet's group, which is the first.
+// pairUnder makes a pair under the rules of the subnet's group, beside so many
+// pods that each have another group as well.
 func (b *bench) pairUnder(rules []object, groups int) (*judgedPair, error) {
 	w, err := newWorld(b.dir, 2+groups)
 	if err != nil {
 		return nil, err
 	}
-	p, err := b.oursIn(w)
-	if rules != nil {
-		p, err = b.underGroups(w, rules, groups)
-	}
+	p, err := b.underGroups(w, rules, groups)
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +67,7 @@ func (b *bench) underGroups(w *world, rules []object, groups int) (plugin, error
 
 // attach attaches the i-th pod; from the third on each has a group of its own.
 func (w *world) attach(p plugin, to *pod, i int) (addr netip.Addr, err error) {
-	if i >= 2 && strings.Contains(string(p.conf), `"nsg"`) {
+	if i >= 2 {
 		p.args = fmt.Sprintf("VNET_NSG=group-%d", i-2)
 	}
 	err = w.node.do(func() error {
@@ -172,21 +169,27 @@ func perGigabyte(report []byte) (time.Duration, error) {
 	return time.Duration(8e9 / answer.End.Received.BitsPerSecond * float64(time.Second)), nil
 }
 
-func shell(command string) error {
-	out, err := exec.Command("sh", "-c", command).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("%s: %w: %s", command, err, out)
+// bypass lets everything pass before any group judges it, and judge ends that.
+const (
+	bypass = "iptables -w -t mangle -I FORWARD -j ACCEPT"
+	judge  = "iptables -w -t mangle -D FORWARD 1"
+)
+
+// unjudged runs a trial of the pair while no group has a say. The peer is the same
+// pods on the same node: two nodes differ by more than the rules cost.
+func (p *judgedPair) unjudged(run func() (time.Duration, error)) func() (time.Duration, error) {
+	return func() (took time.Duration, err error) {
+		if err := p.node.do(func() error { return shell(bypass) }); err != nil {
+			return 0, err
+		}
+		took, err = run()
+		return took, errors.Join(err, p.node.do(func() error { return shell(judge) }))
 	}
-	return nil
 }
 
 // measureConnect compares opening a connection through a group's rules with
 // opening one that is tracked and judged by nobody.
 func measureConnect(b *bench) ([]row, error) {
-	free, err := b.pairUnder(nil, 0)
-	if err != nil {
-		return nil, err
-	}
 	cases := []struct {
 		name   string
 		rules  []object
@@ -203,9 +206,11 @@ func measureConnect(b *bench) ([]row, error) {
 		{"connect-10-groups", realistic(100), 10, false, 0},
 		{"connect-50-groups", realistic(100), 50, false, 0},
 	}
-	baseline := &trial{name: "no group", run: free.connect}
-	trials := []*trial{baseline}
+	var rows []row
 	for _, c := range cases {
+		if !b.wants(c.name) {
+			continue
+		}
 		pair, err := b.pairUnder(c.rules, c.groups)
 		if err == nil && c.linear {
 			err = pair.makeLinear()
@@ -213,32 +218,38 @@ func measureConnect(b *bench) ([]row, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", c.name, err)
 		}
-		trials = append(trials, &trial{name: c.name, run: pair.connect})
-	}
-	if err := inTurn(b.ctx, b.roundsOf(4), trials); err != nil {
-		return nil, err
-	}
-	var rows []row
-	for i, c := range cases {
-		rows = append(rows, versus(c.name, trials[i+1], baseline, c.target))
+		r, err := b.judgedAgainstFree(c.name, pair, pair.connect, 4, c.target)
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, r)
 	}
 	return rows, nil
 }
 
 // measureBulk compares the throughput of one connection.
 func measureBulk(b *bench) ([]row, error) {
-	free, err := b.pairUnder(nil, 0)
-	if err != nil {
-		return nil, err
-	}
 	rules := append(realistic(999), rule("bulk", 4095, "Allow", "Tcp", "*", fmt.Sprint(servedPort+1)))
-	judged, err := b.pairUnder(rules, 0)
+	pair, err := b.pairUnder(rules, 0)
 	if err != nil {
 		return nil, err
 	}
-	ours, peer := &trial{name: "1000 rules", run: judged.bulk}, &trial{name: "no group", run: free.bulk}
-	if err := inTurn(b.ctx, b.roundsOf(8), []*trial{ours, peer}); err != nil {
-		return nil, err
+	r, err := b.judgedAgainstFree("bulk-1000", pair, pair.bulk, 8, targetBulk)
+	return []row{r}, err
+}
+
+func (b *bench) judgedAgainstFree(name string, p *judgedPair, run func() (time.Duration, error), weight int, target float64) (row, error) {
+	ours, peer := &trial{name: name, run: run}, &trial{name: "no group", run: p.unjudged(run)}
+	if err := inTurn(b.ctx, b.roundsOf(weight), []*trial{ours, peer}); err != nil {
+		return row{}, err
 	}
-	return []row{versus("bulk-1000", ours, peer, targetBulk)}, nil
+	return versus(name, ours, peer, target), nil
+}
+
+func shell(command string) error {
+	out, err := exec.Command("sh", "-c", command).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s: %w: %s", command, err, out)
+	}
+	return nil
 }
