@@ -99,11 +99,14 @@ func (a *app) applyTo(n *node, network string) (string, error) {
 	want.Judging = rules.Judging(pods...)
 	want.Judging.Wait = true
 	changed := want.Judging.Stale()
-	damaged, err := n.Firewall.Problems(want)
+	damaged, err := n.Firewall.Problems(want, pods...)
 	if err != nil {
 		return "", err
 	}
 	if err := n.Firewall.Ensure(want); err != nil {
+		return "", err
+	}
+	if err := n.Firewall.Admit(want, attachment.Pods(a.stateDir, network)); err != nil {
 		return "", err
 	}
 	switch {

@@ -81,7 +81,7 @@ func (a *app) podEntries(n *node, networks, args []string) ([]podEntry, error) {
 	for _, of := range all {
 		names := a.groupNames(of.network)
 		for _, l := range of.leases {
-			e, ours, err := n.podEntry(of.network, l, names)
+			e, ours, err := n.podEntry(a.stateDir, of.network, l, names)
 			if err != nil {
 				return nil, err
 			}
@@ -111,7 +111,7 @@ func (a *app) groupNames(network string) func(key string) string {
 
 // podEntry judges one attachment. A lease of another main plugin is not ours to
 // judge.
-func (n *node) podEntry(network string, l ipam.Lease, groupName func(key string) string) (podEntry, bool, error) {
+func (n *node) podEntry(stateDir, network string, l ipam.Lease, groupName func(key string) string) (podEntry, bool, error) {
 	e := podEntry{Network: network, ContainerID: l.ContainerID, IfName: l.IfName,
 		Address: joined(attachment.Addrs(l)), Problems: []string{}, ASGs: []string{}, pod: podOf(l)}
 	record, ours, err := attachment.Of(l)
@@ -123,7 +123,7 @@ func (n *node) podEntry(network string, l ipam.Lease, groupName func(key string)
 	if !ours {
 		return e, false, nil
 	}
-	problems, err := n.problems(network, l, record)
+	problems, err := n.problems(stateDir, network, l, record)
 	if err != nil {
 		return e, true, err
 	}
@@ -138,7 +138,7 @@ func (n *node) podEntry(network string, l ipam.Lease, groupName func(key string)
 // problems is attachment's, also for a record that was rebuilt from the kernel
 // and does not know the pod's namespace. A question about one pod that the
 // kernel did not answer is that pod's problem, unless no other would be either.
-func (n *node) problems(network string, l ipam.Lease, r attachment.Record) ([]string, error) {
+func (n *node) problems(stateDir, network string, l ipam.Lease, r attachment.Record) ([]string, error) {
 	if r.Sandbox == "" {
 		holder, err := n.holder(r.HostVeth)
 		if err != nil {
@@ -149,7 +149,7 @@ func (n *node) problems(network string, l ipam.Lease, r attachment.Record) ([]st
 		}
 		r.Sandbox = holder
 	}
-	problems, err := n.Problems(network, l, r)
+	problems, err := n.Problems(stateDir, network, l, r)
 	if err != nil && !errors.Is(err, fs.ErrPermission) {
 		return []string{err.Error()}, nil
 	}

@@ -122,7 +122,7 @@ func (a *app) unchanged(network string, judged ipam.Lease) (bool, error) {
 func (a *app) detach(n *node, network string, l ipam.Lease) error {
 	record, ours := recordOf(network, l)
 	if !ours {
-		record = attachment.Record{HostVeth: link.HostName(network, l.ContainerID, l.IfName)}
+		record = attachment.Record{HostVeth: link.HostName(network, l.ContainerID, l.IfName), Lost: true}
 	}
 	err := n.Remove(a.stateDir, network, record, attachment.Addrs(l), func() error {
 		if record.Delegate != nil {

@@ -86,11 +86,6 @@ func (c *collection) removeRules(network string) (keep string, err error) {
 	if err := c.node.Firewall.Remove(c.stateDir, network); err != nil {
 		return "", err
 	}
-	if network != everyNetwork {
-		if err := policy.Forget(c.stateDir, network); err != nil {
-			return "", err
-		}
-	}
 	all, err := c.allLeases()
 	if err != nil {
 		return "", err
@@ -105,6 +100,9 @@ func (c *collection) removeRules(network string) (keep string, err error) {
 		}
 	}
 	left, err := c.node.Firewall.Present(network)
+	if err == nil && !left && network != everyNetwork {
+		err = policy.Forget(c.stateDir, network)
+	}
 	if left {
 		keep = "their sets have addresses that no lease tells of, or a pod came in this moment"
 	}

@@ -160,7 +160,7 @@ func Store(dir, network string) *ipam.Store {
 
 // Problems returns what is wrong with an attachment, in words for people: in the
 // kernel's view of both ends, and in the firewall. It changes nothing.
-func (n *Node) Problems(network string, l ipam.Lease, r Record) ([]string, error) {
+func (n *Node) Problems(stateDir, network string, l ipam.Lease, r Record) ([]string, error) {
 	sandbox, err := link.OpenSandbox(r.Sandbox)
 	if errors.Is(err, link.ErrSandbox) {
 		return []string{err.Error()}, nil
@@ -180,7 +180,7 @@ func (n *Node) Problems(network string, l ipam.Lease, r Record) ([]string, error
 	if err != nil {
 		return nil, cnierr.Wrap(cnierr.Kernel, err)
 	}
-	rules := r.Rules(network, "", Addrs(l))
+	rules := r.Rules(network, stateDir, Addrs(l))
 	more, err := n.Firewall.Problems(rules, r.FilterPod(Addrs(l)...))
 	if err != nil {
 		return nil, cnierr.Wrap(cnierr.Firewall, err)
@@ -206,8 +206,8 @@ func (r Record) Rules(network, stateDir string, addrs []netip.Addr) firewall.Net
 		n.IPv4 = n.IPv4 || a.Is4()
 		n.IPv6 = n.IPv6 || a.Is6()
 	}
-	if r.Judged {
-		n.Judging = &firewall.Judging{Groups: firewall.GroupsOf(r.FilterPod()), Load: func() (*firewall.Policies, error) {
+	if r.Judged && policy.Exists(stateDir, network) { // the configuration may have left it meanwhile
+		n.Judging = &firewall.Judging{Groups: firewall.GroupsOf(r.FilterPod()), Pods: Pods(stateDir, network), Load: func() (*firewall.Policies, error) {
 			return inForce(stateDir, network)
 		}}
 	}

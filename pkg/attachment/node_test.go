@@ -218,7 +218,7 @@ func TestProblems(t *testing.T) {
 	l := ipam.Lease{Key: ipam.Key{ContainerID: "c1", IfName: "eth0"}, Addresses: []netip.Prefix{netip.MustParsePrefix("10.241.4.7/16")}}
 	look := func() string {
 		t.Helper()
-		problems, err := n.Problems("pods", l, r)
+		problems, err := n.Problems(t.TempDir(), "pods", l, r)
 		must(t, err)
 		return strings.Join(problems, "; ")
 	}

@@ -76,15 +76,15 @@ func openGroups(stateDir, network string) (*groups, error) {
 	if !policy.Exists(stateDir, network) {
 		return nil, nil
 	}
-	rules, err := policy.InForce(stateDir, network)
-	if err != nil {
-		return nil, err
-	}
 	fw, err := firewall.Open()
 	if err != nil {
 		return nil, err
 	}
-	return &groups{firewall: fw, network: network, keys: rules.Used(), asgs: rules.ASGs()}, nil
+	g := &groups{firewall: fw, network: network}
+	if rules, err := policy.InForce(stateDir, network); err == nil { // else it is lost, too
+		g.keys, g.asgs = rules.Used(), rules.ASGs()
+	}
+	return g, nil
 }
 
 func (g *groups) close() {

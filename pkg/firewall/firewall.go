@@ -98,10 +98,32 @@ func (f *Firewall) AddPod(n Network, p Pod) error {
 				return fmt.Errorf("network %s: %w", n.Name, err)
 			}
 		}
-		for _, set := range slices.Concat(sets, asgs) {
+		// What lets packets pass comes last: at no moment is a pod judged by less
+		// than all of its groups.
+		slices.Reverse(sets)
+		for _, set := range slices.Concat(asgs, sets) {
 			if err := f.sets.add(set, single(a)); err != nil {
 				return fmt.Errorf("network %s: %w", n.Name, err)
 			}
+		}
+	}
+	return nil
+}
+
+// Admit is AddPod for all pods that are listed, for sets that somebody emptied.
+func (f *Firewall) Admit(n Network, list func() ([]Pod, error)) error {
+	unlock, err := lockMembers(n.StateDir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	pods, err := list()
+	if err != nil {
+		return err
+	}
+	for _, p := range pods {
+		if err := f.AddPod(n, p); err != nil {
+			return err
 		}
 	}
 	return nil

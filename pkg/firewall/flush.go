@@ -2,6 +2,7 @@ package firewall
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 
@@ -25,7 +26,11 @@ func (f *Firewall) flush(p *Policies) error {
 		return err
 	}
 	f.step("flush flows")
-	denied := deniedFlows{policies: p, pods: map[netip.Addr]*Pod{}}
+	local, err := localAddrs()
+	if err != nil {
+		return err
+	}
+	denied := deniedFlows{policies: p, pods: map[netip.Addr]*Pod{}, local: local}
 	for i := range p.Pods {
 		for _, a := range p.Pods[i].Addrs {
 			denied.pods[a.Unmap()] = &p.Pods[i]
@@ -43,6 +48,21 @@ func (f *Firewall) flush(p *Policies) error {
 type deniedFlows struct {
 	policies *Policies
 	pods     map[netip.Addr]*Pod
+	local    map[netip.Addr]bool // the node's own: what it opens is not judged
+}
+
+func localAddrs() (map[netip.Addr]bool, error) {
+	list, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil, fmt.Errorf("list the node's addresses: %w", err)
+	}
+	local := map[netip.Addr]bool{}
+	for _, a := range list {
+		if p, err := netip.ParsePrefix(a.String()); err == nil {
+			local[p.Addr().Unmap()] = true
+		}
+	}
+	return local, nil
 }
 
 // MatchConntrackFlow looks at a flow as rules saw its first packet: with the
@@ -55,6 +75,9 @@ func (d deniedFlows) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 		return false
 	}
 	from, to = from.Unmap(), to.Unmap()
+	if d.local[from] {
+		return false
+	}
 	sender, receiver := d.pods[from], d.pods[to]
 	if sender != nil && receiver != nil && d.policies.SameNodeFree {
 		return false

@@ -22,6 +22,9 @@ type Judging struct {
 	// Groups are the keys of those groups whose rules have to be in place, besides
 	// that of the subnet.
 	Groups []string
+	// Pods lists the living pods. It is asked when rules are installed: they are
+	// for the families of all.
+	Pods func() ([]Pod, error)
 	// Stale tells whether the rules in the kernel, if any, are not those of today.
 	// It is asked again under the lock. Nil: they are.
 	Stale func() bool

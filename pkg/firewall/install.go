@@ -46,17 +46,22 @@ func (f *Firewall) needed(n Network) (need, error) {
 }
 
 // install brings the network's sets and rules into the desired state from
-// whatever state they are in. Somebody who changes what is whole does it for all
-// who wait for the lock, and so looks again before letting it go.
+// whatever state they are in. Whoever changes what is whole does it for all others
+// of the network, and so looks again before being done.
 func (f *Firewall) install(n Network, need need) error {
 	patience := f.patience
 	if need == newPolicies && !n.Judging.Wait {
 		patience = 0
 	}
-	unlock, err := lock(n.StateDir, patience)
+	done, err := lockChange(n, patience)
 	if errors.Is(err, ErrLocked) && patience == 0 {
 		return nil
 	}
+	if err != nil {
+		return err
+	}
+	defer done()
+	unlock, err := lock(n.StateDir, f.patience)
 	if err != nil {
 		return err
 	}
@@ -76,6 +81,10 @@ func (f *Firewall) install(n Network, need need) error {
 func (n Network) stale() bool { return n.Judging != nil && n.Judging.Stale != nil && n.Judging.Stale() }
 
 func (f *Firewall) installLocked(n Network, need need) error {
+	n, err := n.withFamilies()
+	if err != nil {
+		return err
+	}
 	programs, unrecorded, err := findBackend(n.StateDir, n.families())
 	if err != nil {
 		return fmt.Errorf("install the rules of network %s: %w", n.Name, err)
@@ -97,6 +106,24 @@ func (f *Firewall) installLocked(n Network, need need) error {
 		return nil
 	}
 	return f.judge(n, programs)
+}
+
+// withFamilies adds the families of the pods that are there already: the network's
+// configuration may have left one.
+func (n Network) withFamilies() (Network, error) {
+	if n.Judging == nil || n.Judging.Pods == nil {
+		return n, nil
+	}
+	pods, err := n.Judging.Pods()
+	if err != nil {
+		return n, fmt.Errorf("list the pods of network %s: %w", n.Name, err)
+	}
+	for _, p := range pods {
+		for _, a := range p.Addrs {
+			n.IPv4, n.IPv6 = n.IPv4 || familyOf(a) == ipv4, n.IPv6 || familyOf(a) == ipv6
+		}
+	}
+	return n, nil
 }
 
 func (f *Firewall) installFamily(n Network, p *iptables) error {

@@ -109,14 +109,15 @@ func forwarding(f family) chain {
 // side is how a direction looks from the rules.
 type side struct {
 	node, network, interfaces string // chains
-	own, other                string // the pod's side of a packet, and the other one, in the words of -m set
+	own                       string // the pod's side of a packet, in the words of -m set
+	fromPods                  string // matches the traffic between pods of this node
 }
 
 func sideOf(network string, d nsg.Direction) side {
 	if d == nsg.Outbound {
-		return side{outChain, outChain + "-" + tag(network), outInterfaces + tag(network), "src", "dst"}
+		return side{outChain, outChain + "-" + tag(network), outInterfaces + tag(network), "src", "-o vnet+"}
 	}
-	return side{inChain, inChain + "-" + tag(network), inInterfaces + tag(network), "dst", "src"}
+	return side{inChain, inChain + "-" + tag(network), inInterfaces + tag(network), "dst", "-i vnet+"}
 }
 
 // dispatch is the rule of the node-wide chain that leads to the network's.
@@ -157,8 +158,9 @@ const platformAddress = "168.63.129.16"
 func fixedRules(p *Policies, f family, d nsg.Direction) []string {
 	var rules []string
 	if f == ipv6 { // neighbour discovery always passes
+		// Of what was routed none is (RFC 4861, 7.1: the hop limit is 255).
 		for typ := 133; typ <= 137; typ++ {
-			rules = append(rules, rule("-p ipv6-icmp -m icmp6 --icmpv6-type "+strconv.Itoa(typ), "RETURN"))
+			rules = append(rules, rule("-p ipv6-icmp -m hl --hl-eq 255 -m icmp6 --icmpv6-type "+strconv.Itoa(typ), "RETURN"))
 		}
 	}
 	// Connection tracking would take a segment from the middle of a connection
@@ -170,7 +172,7 @@ func fixedRules(p *Policies, f family, d nsg.Direction) []string {
 		rules = append(rules, rule("-s "+platformAddress+"/32", "DROP"))
 	}
 	if p.SameNodeFree {
-		rules = append(rules, rule("-m set --match-set "+f.podSet()+" "+sideOf("", d).other, "RETURN"))
+		rules = append(rules, rule(sideOf("", d).fromPods, "RETURN"))
 	}
 	return rules
 }

@@ -14,6 +14,7 @@ import (
 const (
 	lockFile     = "iptables.lock" // in the state directory
 	membersFile  = "members.lock"  // and beside it
+	changeSuffix = ".nsg-lock"     // and, behind its name, for each network with security groups
 	lockDeadline = 60 * time.Second
 	lockPoll     = 5 * time.Millisecond
 )
@@ -30,6 +31,18 @@ func lock(stateDir string, patience time.Duration) (unlock func(), err error) {
 		return nil, fmt.Errorf("make the state directory: %w", err)
 	}
 	return lockAs(filepath.Join(stateDir, lockFile), unix.LOCK_EX, patience)
+}
+
+// lockChange is held by whoever changes the judgement of a network, before the
+// lock of installations, which all networks share.
+func lockChange(n Network, patience time.Duration) (unlock func(), err error) {
+	if n.Judging == nil {
+		return func() {}, nil
+	}
+	if err := os.MkdirAll(n.StateDir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the state directory: %w", err)
+	}
+	return lockAs(filepath.Join(n.StateDir, n.Name+changeSuffix), unix.LOCK_EX, patience)
 }
 
 // lockMembers keeps pods from leaving while their list is made into members of

@@ -64,7 +64,7 @@ func (f *Firewall) removeFamily(stateDir, network string, fam family) error {
 	if err := f.removeMasquerade(n, fam, setsOf(names, network, fam)); err != nil {
 		return err
 	}
-	if err := f.removeJudgement(n, fam, judgingSetsOf(names, network, fam)); err != nil {
+	if gone, err := f.removeJudgement(n, fam, judgingSetsOf(names, network, fam), false); err != nil || !gone {
 		return err
 	}
 	if needed, err := f.nodeNeeded(fam); err != nil || needed {

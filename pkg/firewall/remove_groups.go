@@ -51,7 +51,7 @@ func (f *Firewall) EndJudging(stateDir, network string, pods func() ([]Pod, erro
 		return err
 	}
 	for _, fam := range []family{ipv6, ipv4} {
-		if err := f.removeJudgement(Network{Name: network, StateDir: stateDir}, fam, judgingSetsOf(names, network, fam)); err != nil {
+		if _, err := f.removeJudgement(Network{Name: network, StateDir: stateDir}, fam, judgingSetsOf(names, network, fam), true); err != nil {
 			return fmt.Errorf("remove the IPv%s security groups of network %s: %w", fam.suffix(), network, err)
 		}
 	}
@@ -59,17 +59,24 @@ func (f *Firewall) EndJudging(stateDir, network string, pods func() ([]Pod, erro
 }
 
 // removeJudgement removes what judges the network's pods: the rules, then the
-// sets they matched, and what all networks share once no other one is judged.
-func (f *Firewall) removeJudgement(n Network, fam family, sets []string) error {
+// sets they matched, and what all networks share once no other one is judged. It
+// gives up, with gone false, when a pod turns up that is judged, unless its network
+// is one that goes on without: such a pod is dropped then, until the rules are
+// installed again.
+func (f *Firewall) removeJudgement(n Network, fam family, sets []string, without bool) (gone bool, err error) {
 	p, err := programOf(n.StateDir, fam, "mangle", sideOf(n.Name, nsg.Inbound).network, len(sets) > 0)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if p != nil {
-		if err := f.removeJudgingRules(n, p); err != nil {
-			return err
+		if gone, err := f.removeJudgingRules(n, p, without); err != nil || !gone {
+			return false, err
 		}
 	}
+	return true, f.destroyJudgingSets(fam, sets)
+}
+
+func (f *Firewall) destroyJudgingSets(fam family, sets []string) error {
 	for _, set := range sets {
 		f.step("destroy " + set)
 		if err := f.destroyOrLeave(set); err != nil {
@@ -93,22 +100,48 @@ func (f *Firewall) removeJudgement(n Network, fam family, sets []string) error {
 	return nil
 }
 
-func (f *Firewall) removeJudgingRules(n Network, p *iptables) error {
+// removeJudgingRules removes the way to the network's chains first, which leaves
+// its pods to be dropped: one that relied on the rules until then shows as a member
+// by now. Only without any goes the rest.
+func (f *Firewall) removeJudgingRules(n Network, p *iptables, without bool) (gone bool, err error) {
+	if err := f.sets.create(judgedSet(p.family), hashIP, p.family); err != nil { // the rules match it
+		return false, err
+	}
+	now, err := f.restoreWithout(n.Name, p, false)
+	if err != nil {
+		return false, err
+	}
+	if !without {
+		h, err := f.sets.header(memberSet(n.Name, p.family))
+		if err != nil && !noSuchSet(err) || h.members > 0 {
+			return false, err
+		}
+	}
+	if now.leadsElsewhere(n.Name) {
+		return true, nil
+	}
+	if _, err := f.restoreWithout(n.Name, p, true); err != nil {
+		return false, err
+	}
+	f.awaitUnused(judgedSet(p.family))
+	return true, nil
+}
+
+// restoreWithout removes the network's chains, and with node those that no network
+// needs any more. It returns the table as it was.
+func (f *Firewall) restoreWithout(network string, p *iptables, node bool) (saved, error) {
 	var err error
 	for range restoreTries {
 		var now saved
 		if now, err = p.save("mangle"); err != nil {
-			return err
+			return saved{}, err
 		}
 		f.step("remove groups")
-		if err = p.restore(renderJudgementRemoval(n.Name, p.family, now)); !refused(err) {
-			if err == nil && !now.leadsElsewhere(n.Name) {
-				f.awaitUnused(judgedSet(p.family))
-			}
-			return err
+		if err = p.restore(renderJudgementRemoval(network, p.family, now, node)); !refused(err) {
+			return now, err
 		}
 	}
-	return err
+	return saved{}, err
 }
 
 // leadsElsewhere reports whether pods of another network are judged.
@@ -116,24 +149,24 @@ func (s saved) leadsElsewhere(network string) bool {
 	return len(s.otherNetworks(sideOf(network, nsg.Inbound)))+len(s.otherNetworks(sideOf(network, nsg.Outbound))) > 0
 }
 
-// renderJudgementRemoval writes the input that removes the network's chains, and
-// without any other network also the node-wide ones and the entries to them.
-func renderJudgementRemoval(network string, fam family, now saved) string {
+// renderJudgementRemoval writes the input that removes the network's chains; with
+// node instead the node-wide ones and the entries to them.
+func renderJudgementRemoval(network string, fam family, now saved, node bool) string {
 	t := table{name: "mangle"}
 	in, out := sideOf(network, nsg.Inbound), sideOf(network, nsg.Outbound)
-	stale := []chain{}
-	if !now.leadsElsewhere(network) {
+	var stale []chain
+	if node {
 		t.entries = judgedEntries(fam)
 		for i := range t.entries {
 			t.entries[i].rules = nil
 		}
 		stale = append(stale, chain{name: forwardChain}, chain{name: out.node}, chain{name: in.node}, chain{name: strayChain})
-	} else {
-		for _, s := range []side{out, in} {
-			t.chains = append(t.chains, chain{name: s.node, rules: append(now.otherNetworks(s), s.lastly(fam))})
-		}
-		t.chains = append(t.chains, chain{name: strayChain, rules: slices.Concat(strayExceptions(), now.otherStrays(network))})
+		return withRemoved(t.render(now.ownEntries(t)), stale)
 	}
+	for _, s := range []side{out, in} {
+		t.chains = append(t.chains, chain{name: s.node, rules: append(now.otherNetworks(s), s.lastly(fam))})
+	}
+	t.chains = append(t.chains, chain{name: strayChain, rules: slices.Concat(strayExceptions(), now.otherStrays(network))})
 	for _, name := range networkChains(network) {
 		stale = append(stale, chain{name: name})
 	}
@@ -142,5 +175,5 @@ func renderJudgementRemoval(network string, fam family, now saved) string {
 			stale = append(stale, chain{name: name})
 		}
 	}
-	return withRemoved(t.render(now.ownEntries(t)), stale)
+	return withRemoved(t.render(nil), stale)
 }

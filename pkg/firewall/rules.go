@@ -56,8 +56,9 @@ func wantedSets(n Network, f family) []wantedSet {
 	)
 }
 
-// tables is everything the network needs in one family. Every chain and every
-// entry matches a set, so that a reference count tells of each flushed chain.
+// tables is everything the network needs in one family besides what judges it.
+// Every chain and every entry matches a set, so that a reference count tells of
+// each flushed chain.
 func tables(n Network, f family) []table {
 	all := []table{guard(f), acceptance(f)}
 	if n.masquerades(f) {

@@ -74,6 +74,12 @@ func (i index) key(nameOrID string) (string, error) {
 	return keyOf(g.Name, g.ID), nil
 }
 
+// has reports whether the group is known; "" asks for none.
+func (i index) has(nameOrID string) bool {
+	_, err := i.key(nameOrID)
+	return nameOrID == "" || err == nil
+}
+
 func keyOf(name, id string) string { return strings.ToLower(cmp.Or(id, name)) }
 
 // policy makes the policy of one group, once.

@@ -30,13 +30,13 @@ type Rules struct {
 func Open(stateDir, network string, c Config, pods func() ([]firewall.Pod, error)) (*Rules, error) {
 	r := &Rules{stateDir: stateDir, network: network, pods: pods}
 	now, found := readIndex(stateDir, network)
-	found = found && now.Config.equal(c)
 	seen, err := stamps(c.Documents)
-	if found && err == nil && slices.Equal(seen, now.Stamps) {
+	if found && err == nil && now.Config.equal(c) && slices.Equal(seen, now.Stamps) {
 		r.want = now
 		return r, r.unreject() // they may be the old ones again
 	}
-	if old, ok := readRejection(stateDir, network); found && ok && !old.ByPods && old.Config.equal(c) && slices.Equal(old.Stamps, seen) {
+	old, known := readRejection(stateDir, network)
+	if found && known && !old.ByPods && old.Config.equal(c) && slices.Equal(old.Stamps, seen) {
 		r.want, r.kept = now, true
 		return r, nil
 	}
@@ -45,11 +45,14 @@ func Open(stateDir, network string, c Config, pods func() ([]firewall.Pod, error
 	if byPods {
 		err = r.check()
 	}
-	if err == nil || !found {
+	if err == nil || !found || !now.has(c.Subnet) {
 		return r, err
 	}
 	r.want, r.read, r.kept = now, nil, true
-	return r, r.reject(rejection{Config: c, Stamps: seen, Reason: err.Error(), ByPods: byPods})
+	if why := (rejection{Config: c, Stamps: seen, Reason: err.Error(), ByPods: byPods}); !known || !old.equal(why) {
+		r.reject(why)
+	}
+	return r, nil
 }
 
 // Reopen is Open with the configuration of what is in force.
@@ -67,12 +70,24 @@ func (r *Rules) check() error {
 	return err
 }
 
-func (r *Rules) reject(why rejection) error {
+// reject notes why documents are not taken, for people. Where it cannot, as on a
+// full disk, nothing depends on it. Several verbs may do it at once.
+func (r *Rules) reject(why rejection) {
 	data, err := json.Marshal(why)
 	if err != nil {
-		return err
+		return
 	}
-	return writeFile(filepath.Join(r.stateDir, r.network+rejectedSuffix), data)
+	file, err := os.CreateTemp(r.stateDir, "."+r.network+rejectedSuffix+".")
+	if err != nil {
+		return
+	}
+	_, err = file.Write(data)
+	if err = errors.Join(err, file.Close()); err == nil {
+		err = os.Rename(file.Name(), filepath.Join(r.stateDir, r.network+rejectedSuffix))
+	}
+	if err != nil {
+		os.Remove(file.Name())
+	}
 }
 
 // Group finds the group that a pod asks for and makes sure that it can be used.
@@ -105,7 +120,7 @@ func (r *Rules) contents() (*contents, error) {
 // Judging is what the firewall is to install for the network, with the groups of
 // the pods that it is about.
 func (r *Rules) Judging(pods ...firewall.Pod) *firewall.Judging {
-	return &firewall.Judging{Groups: firewall.GroupsOf(pods...), Stale: r.stale, Load: r.policies}
+	return &firewall.Judging{Groups: firewall.GroupsOf(pods...), Pods: r.pods, Stale: r.stale, Load: r.policies}
 }
 
 // stale reports whether what is in force is not what the documents say.
@@ -184,23 +199,21 @@ func (r *Rules) compiled(c *contents) (*firewall.Policies, error) {
 	return p, nil
 }
 
-// refresh reads the documents again if they changed since Open, or were put in
-// force by another process meanwhile.
+// refresh looks at the documents again: they may have changed since Open, and may
+// have been put in force by another process.
 func (r *Rules) refresh() error {
-	now, found := readIndex(r.stateDir, r.network)
-	if r.kept || r.read == nil && found {
-		r.want = now
-		return nil
+	if r.read != nil {
+		seen, err := stamps(r.want.Config.Documents)
+		if now, found := readIndex(r.stateDir, r.network); err == nil && slices.Equal(seen, r.want.Stamps) &&
+			!(found && now.Config.equal(r.want.Config) && slices.Equal(seen, now.Stamps)) {
+			return nil
+		}
 	}
-	seen, err := stamps(r.want.Config.Documents)
-	if err != nil || slices.Equal(seen, r.want.Stamps) {
-		return err
-	}
-	want, read, err := load(r.want.Config)
+	again, err := Open(r.stateDir, r.network, r.want.Config, r.pods)
 	if err != nil {
 		return err
 	}
-	r.want, r.read = want, read
+	r.want, r.read, r.kept = again.want, again.read, again.kept
 	return nil
 }
 

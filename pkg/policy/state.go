@@ -143,6 +143,10 @@ type rejection struct {
 	ByPods bool    `json:"byPods,omitempty"` // it may be over when a pod goes
 }
 
+func (r rejection) equal(o rejection) bool {
+	return r.Config.equal(o.Config) && slices.Equal(r.Stamps, o.Stamps) && r.Reason == o.Reason && r.ByPods == o.ByPods
+}
+
 func readRejection(stateDir, network string) (r rejection, found bool) {
 	data, err := os.ReadFile(filepath.Join(stateDir, network+rejectedSuffix))
 	return r, err == nil && json.Unmarshal(data, &r) == nil

@@ -49,7 +49,7 @@ func check(cmd *skel.CmdArgs) error {
 	defer node.Close()
 	record.Sandbox = c.netns
 	problems := resultProblems(c.conf, c.key, lease, &record)
-	more, err := node.Problems(c.conf.Name, lease, record)
+	more, err := node.Problems(c.conf.StateDir, c.conf.Name, lease, record)
 	if err != nil {
 		return err
 	}

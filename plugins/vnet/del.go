@@ -39,7 +39,7 @@ func (c *call) detach(node *attachment.Node, store *ipam.Store, lease ipam.Lease
 	record, known, err := attachment.Of(lease)
 	addrs := attachment.Addrs(lease)
 	if err != nil || !known { // an unreadable record must not keep the pod for ever
-		record = attachment.Record{HostVeth: c.hostVeth(), Uplink: c.uplinkName(node)}
+		record = attachment.Record{HostVeth: c.hostVeth(), Uplink: c.uplinkName(node), Lost: true}
 		routed, err := node.Host.HostAddrs(record.HostVeth)
 		if err != nil {
 			return cnierr.Wrap(cnierr.Kernel, err)

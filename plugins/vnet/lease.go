@@ -124,7 +124,7 @@ func (a *addition) occupied(l ipam.Lease) (netip.Addr, error) {
 
 // yield gives a lease back whose address is somebody else's.
 func (a *addition) yield(occupied netip.Addr, cause error) error {
-	if err := a.release(); err != nil {
+	if err := a.node.Firewall.Leaving(a.conf.StateDir, a.release); err != nil {
 		return err
 	}
 	if cause != nil {

@@ -6,8 +6,8 @@ import "hash/fnv"
 const HashLength = 10
 
 // Hash shortens text to letters and digits, for names in the kernel. FNV is
-// enough: the texts come from the node's own configuration and documents, and
-// package crypto would cost start-up time.
+// enough: the texts come from the node's configuration, its documents and what it
+// allows to pods, and package crypto would cost start-up time.
 func Hash(text string) string {
 	h := fnv.New64a()
 	h.Write([]byte(text))
