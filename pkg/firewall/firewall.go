@@ -110,7 +110,8 @@ func (f *Firewall) AddPod(n Network, p Pod) error {
 	return nil
 }
 
-// Admit is AddPod for all pods that are listed, for sets that somebody emptied.
+// Admit is AddPod for all pods that are listed, for sets that somebody emptied. A
+// pod whose sets are not there has just come: its own ADD makes them.
 func (f *Firewall) Admit(n Network, list func() ([]Pod, error)) error {
 	unlock, err := lockMembers(n.StateDir)
 	if err != nil {
@@ -122,7 +123,7 @@ func (f *Firewall) Admit(n Network, list func() ([]Pod, error)) error {
 		return err
 	}
 	for _, p := range pods {
-		if err := f.AddPod(n, p); err != nil {
+		if err := f.AddPod(n, p); err != nil && !errors.Is(err, unix.ENOENT) {
 			return err
 		}
 	}

@@ -204,8 +204,9 @@ func (r *Rules) compiled(c *contents) (*firewall.Policies, error) {
 func (r *Rules) refresh() error {
 	if r.read != nil {
 		seen, err := stamps(r.want.Config.Documents)
-		if now, found := readIndex(r.stateDir, r.network); err == nil && slices.Equal(seen, r.want.Stamps) &&
-			!(found && now.Config.equal(r.want.Config) && slices.Equal(seen, now.Stamps)) {
+		now, found := readIndex(r.stateDir, r.network)
+		byOthers := found && now.Config.equal(r.want.Config) && slices.Equal(seen, now.Stamps)
+		if err == nil && slices.Equal(seen, r.want.Stamps) && !byOthers {
 			return nil
 		}
 	}
