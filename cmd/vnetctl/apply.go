@@ -97,7 +97,7 @@ func (a *app) applyTo(n *node, network string) (string, error) {
 	}
 	want := withFamilies(rulesFor(network, a.stateDir, leases), inForce.Config)
 	want.Judging = rules.Judging(pods...)
-	want.Judging.Wait = true
+	want.Judging.Wait, want.Judging.Anew = true, true
 	changed := want.Judging.Stale()
 	damaged, err := n.Firewall.Problems(want, pods...)
 	if err != nil {

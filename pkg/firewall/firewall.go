@@ -177,6 +177,13 @@ func (f *Firewall) Problems(n Network, pods ...Pod) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	if n.Judging != nil {
+		emptied, err := f.emptied(n.Name)
+		if err != nil {
+			return nil, err
+		}
+		problems = append(problems, emptied...)
+	}
 	for _, p := range pods {
 		for _, a := range p.Addrs {
 			missing, err := f.missing(n, p, a.Unmap())
@@ -184,6 +191,22 @@ func (f *Firewall) Problems(n Network, pods ...Pod) ([]string, error) {
 				return nil, err
 			}
 			problems = append(problems, missing...)
+		}
+	}
+	return problems, nil
+}
+
+// emptied describes the network's sets of what rules speak of that somebody
+// emptied: none is made without members.
+func (f *Firewall) emptied(network string) ([]string, error) {
+	headers, err := f.sets.list("list the ipsets", "", flagListHeader)
+	if err != nil {
+		return nil, err
+	}
+	var problems []string
+	for _, h := range headers {
+		if strings.HasPrefix(h.name, contentSets(network)) && h.members == 0 {
+			problems = append(problems, fmt.Sprintf("ipset %s is empty", h.name))
 		}
 	}
 	return problems, nil

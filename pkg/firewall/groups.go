@@ -28,6 +28,9 @@ type Judging struct {
 	// Stale tells whether the rules in the kernel, if any, are not those of today.
 	// It is asked again under the lock. Nil: they are.
 	Stale func() bool
+	// Anew says that the rules are to be installed even if none seems to be missing:
+	// what only a listing would show is repaired by that.
+	Anew bool
 	// Wait says that a change which another process is making must be over. Else
 	// an Ensure that finds the rules whole lets that process do it.
 	Wait bool

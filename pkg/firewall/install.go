@@ -39,7 +39,7 @@ func (f *Firewall) needed(n Network) (need, error) {
 		return nothing, err
 	case len(faults) > 0:
 		return everything, nil
-	case n.stale():
+	case n.stale(), n.Judging != nil && n.Judging.Anew:
 		return newPolicies, nil
 	}
 	return nothing, nil
