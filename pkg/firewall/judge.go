@@ -53,15 +53,15 @@ func judgementOf(network string, p *Policies, f family) judgement {
 		j.direction(network, p, f, d)
 	}
 	if own := p.Own.Family(f == ipv6).Prefixes(); len(own) > 0 {
-		set := &program.Set{Name: contentSet(network, fmt.Sprint("own ", own), f), Type: program.NetSet, Prefixes: unhalved(own, f)}
+		set := &program.Set{Name: contentSet(network, fmt.Sprint("own ", own), f), Type: program.NetSet, Prefixes: withoutAll(own, f)}
 		j.sets = append(j.sets, set)
 		j.strays = []string{rule("-m set --match-set "+set.Name+" dst", "DROP")}
 	}
 	return j
 }
 
-// unhalved is the prefixes, none of which may be a /0.
-func unhalved(prefixes []netip.Prefix, f family) []netip.Prefix {
+// withoutAll is the prefixes with two halves for a /0, which hash:net does not take.
+func withoutAll(prefixes []netip.Prefix, f family) []netip.Prefix {
 	if prefixes[0].Bits() == 0 {
 		return halves(f)
 	}

@@ -2,6 +2,7 @@ package firewall
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -85,4 +86,47 @@ func (s saved) in(chain string) []string {
 		}
 	}
 	return out
+}
+
+// otherNetworks returns the rules of the side's node-wide chain that lead to the
+// chains of other networks.
+func (s saved) otherNetworks(of side) []string {
+	var out []string
+	for _, r := range s.in(of.node) {
+		fields := strings.Fields(r)
+		target := slices.Index(fields, "-g")
+		if target < 0 || target+1 == len(fields) || fields[target+1] == of.network {
+			continue
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// otherStrays returns the rules for other networks' addresses that nobody has.
+func (s saved) otherStrays(network string) []string {
+	var out []string
+	for _, r := range s.in(strayChain) {
+		fields := strings.Fields(r)
+		set := slices.Index(fields, "--match-set")
+		if set < 0 || set+1 == len(fields) || strings.HasPrefix(fields[set+1], contentSets(network)) {
+			continue
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// ownEntries returns our rules in the chains of others, for each of the table's
+// entries.
+func (s saved) ownEntries(t table) [][]string {
+	own := make([][]string, len(t.entries))
+	for i, e := range t.entries {
+		for _, r := range s.in(e.base) {
+			if e.owns(r) {
+				own[i] = append(own[i], r)
+			}
+		}
+	}
+	return own
 }
