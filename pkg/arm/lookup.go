@@ -83,28 +83,7 @@ func isNear(a, b string) bool {
 	if a == "" || b == "" || len(a) > longestName || len(b) > longestName {
 		return false
 	}
-	return strings.Contains(a, b) || strings.Contains(b, a) || edits(a, b) <= 1+min(len(a), len(b))/6
-}
-
-// edits counts the letters to insert, remove or change to make b of a.
-func edits(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
+	return strings.Contains(a, b) || strings.Contains(b, a) || nsg.Edits(a, b) <= 1+min(len(a), len(b))/6
 }
 
 // lastSegment returns what follows the last slash: a resource id's name.

@@ -272,30 +272,18 @@ func renderJudgement(network string, f family, j judgement, same map[string]bool
 			t.chains = append(t.chains, p.chains...)
 		}
 	}
-	var stale []chain
 	for _, name := range now.chains {
 		if ofGroups(network, name) && !wanted[name] {
-			stale = append(stale, chain{name: name})
+			t.removed = append(t.removed, name)
 		}
 	}
-	return withRemoved(t.render(now.ownEntries(t)), stale)
-}
-
-// withRemoved makes the input remove chains that nothing leads to any more.
-func withRemoved(input string, stale []chain) string {
-	var flush, remove strings.Builder
-	for _, c := range stale {
-		flush.WriteString(":" + c.name + " - [0:0]\n")
-		remove.WriteString("-X " + c.name + "\n")
-	}
-	head, rest, _ := strings.Cut(input, "\n")
-	return head + "\n" + flush.String() + strings.TrimSuffix(rest, "COMMIT\n") + remove.String() + "COMMIT\n"
+	return t.render(now.ownEntries(t))
 }
 
 // sweepGroups destroys the network's sets that no rule matches and no pod is a
 // member of. Lists go first: they hold on to the sets in them.
 func (f *Firewall) sweepGroups(network string, p *Policies, wanted []*program.Set, fam family) error {
-	keep := map[string]bool{}
+	keep := map[string]bool{memberSet(network, fam): true, ownGroupSet(network, fam): true}
 	for _, s := range wanted {
 		keep[s.Name] = true
 	}
@@ -306,14 +294,12 @@ func (f *Firewall) sweepGroups(network string, p *Policies, wanted []*program.Se
 	if err != nil {
 		return err
 	}
-	for _, start := range []string{contentSets(network), groupSets(network), asgSets(network)} {
-		for _, name := range names {
-			if !strings.HasPrefix(name, start) || !strings.HasSuffix(name, "-"+fam.suffix()) || keep[name] {
-				continue
-			}
-			if err := f.sweepSet(name, start == asgSets(network)); err != nil {
-				return err
-			}
+	for _, name := range judgingSetsOf(names, network, fam) {
+		if keep[name] {
+			continue
+		}
+		if err := f.sweepSet(name, strings.HasPrefix(name, asgSets(network))); err != nil {
+			return err
 		}
 	}
 	return nil

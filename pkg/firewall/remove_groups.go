@@ -154,26 +154,23 @@ func (s saved) leadsElsewhere(network string) bool {
 func renderJudgementRemoval(network string, fam family, now saved, node bool) string {
 	t := table{name: "mangle"}
 	in, out := sideOf(network, nsg.Inbound), sideOf(network, nsg.Outbound)
-	var stale []chain
 	if node {
 		t.entries = judgedEntries(fam)
 		for i := range t.entries {
 			t.entries[i].rules = nil
 		}
-		stale = append(stale, chain{name: forwardChain}, chain{name: out.node}, chain{name: in.node}, chain{name: strayChain})
-		return withRemoved(t.render(now.ownEntries(t)), stale)
+		t.removed = []string{forwardChain, out.node, in.node, strayChain}
+		return t.render(now.ownEntries(t))
 	}
 	for _, s := range []side{out, in} {
 		t.chains = append(t.chains, chain{name: s.node, rules: append(now.otherNetworks(s), s.lastly(fam))})
 	}
 	t.chains = append(t.chains, chain{name: strayChain, rules: slices.Concat(strayExceptions(), now.otherStrays(network))})
-	for _, name := range networkChains(network) {
-		stale = append(stale, chain{name: name})
-	}
+	t.removed = networkChains(network)
 	for _, name := range now.chains {
 		if ofGroups(network, name) {
-			stale = append(stale, chain{name: name})
+			t.removed = append(t.removed, name)
 		}
 	}
-	return withRemoved(t.render(nil), stale)
+	return t.render(nil)
 }

@@ -22,6 +22,7 @@ type wantedSet struct {
 type table struct {
 	name    string
 	chains  []chain
+	removed []string // chains of ours that nothing leads to any more
 	entries []entries
 }
 
@@ -158,6 +159,9 @@ func hasOption(fields []string, option, value string) bool {
 func (t table) render(old [][]string) string {
 	var b strings.Builder
 	b.WriteString("*" + t.name + "\n")
+	for _, name := range t.removed { // emptied first, for they lead to each other
+		b.WriteString(":" + name + " - [0:0]\n")
+	}
 	for _, c := range t.chains {
 		b.WriteString(":" + c.name + " - [0:0]\n")
 	}
@@ -169,6 +173,9 @@ func (t table) render(old [][]string) string {
 	t.renderDeletions(&b, old)
 	for _, e := range t.entries {
 		e.render(&b)
+	}
+	for _, name := range t.removed {
+		b.WriteString("-X " + name + "\n")
 	}
 	b.WriteString("COMMIT\n")
 	return b.String()

@@ -86,7 +86,7 @@ func (t *Tags) nearest(tag string) string {
 	lower := strings.ToLower(tag)
 	best, near := len(tag)/4+2, ""
 	consider := func(name string) {
-		d := edits(lower, strings.ToLower(name))
+		d := Edits(lower, strings.ToLower(name))
 		if d < best || d == best && near != "" && name < near {
 			best, near = d, name
 		}
@@ -98,25 +98,4 @@ func (t *Tags) nearest(tag string) string {
 		consider(name)
 	}
 	return near
-}
-
-// edits is how many letters must be inserted, removed or changed to make a of b.
-func edits(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
