@@ -74,7 +74,7 @@ func newTalk(t *testing.T, from, to pod, dst netip.Addr, class uint16) talk {
 	t.Helper()
 	port := portOf(class)
 	var ln net.Listener
-	err := to.Do(func() (err error) {
+	err := to.Bind(func() (err error) {
 		ln, err = net.Listen("tcp", fmt.Sprintf(":%d", port))
 		return err
 	})

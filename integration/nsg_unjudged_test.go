@@ -53,7 +53,7 @@ func newWatch(t *testing.T, ns *testnet.NS) *watch {
 func listenIn(t *testing.T, ns *testnet.NS, network string, port int) net.PacketConn {
 	t.Helper()
 	var pc net.PacketConn
-	err := ns.Do(func() (err error) {
+	err := ns.Bind(func() (err error) {
 		pc, err = net.ListenPacket(network, fmt.Sprintf(":%d", port))
 		return err
 	})

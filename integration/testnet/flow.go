@@ -103,7 +103,7 @@ func (f Flow) target(server net.Addr) string {
 
 func (f Flow) tryTCP() (Reply, error) {
 	var ln net.Listener
-	err := f.To.Do(func() (err error) {
+	err := f.To.Bind(func() (err error) {
 		ln, err = net.Listen(f.family("tcp"), f.listenAddr())
 		return err
 	})
@@ -126,7 +126,7 @@ func (f Flow) tryTCP() (Reply, error) {
 
 func (f Flow) tryUDP() (Reply, error) {
 	var pc net.PacketConn
-	err := f.To.Do(func() (err error) {
+	err := f.To.Bind(func() (err error) {
 		pc, err = net.ListenPacket(f.family("udp"), f.listenAddr())
 		return err
 	})
