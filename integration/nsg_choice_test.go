@@ -61,8 +61,16 @@ func TestNSGChoice(t *testing.T) {
 	nsg["allowed"] = map[string][]string{"shop": {"web-nsg", "front"}, "kube-system": {"*"}, "empty": {}, "ids": {groupID("web-nsg")}}
 	conf, _, node := judgedNode(t, nsg)
 	warm := attachFor(t, conf, node.NewPod(), "web-nsg")
-	got, refused := 0, 0
-	for _, c := range choices() {
+	got := expectChoices(t, conf, node, choices())
+	expectHealthy(t, warm, "at the end")
+	t.Logf("%d choices granted, %d refused", got, len(choices())-got)
+}
+
+// expectChoices attaches a pod for each row and returns how many were to be granted.
+func expectChoices(t *testing.T, conf config, node *testnet.Node, rows []choice) int {
+	t.Helper()
+	got := 0
+	for _, c := range rows {
 		p := node.NewPod()
 		before, inside := testnet.Snapshot(node), testnet.SnapshotPod(p)
 		out := node.Exec("vnet", c.env(p), conf.stdin(t, c.extra()))
@@ -75,15 +83,13 @@ func TestNSGChoice(t *testing.T) {
 			}
 			continue
 		}
-		refused++
 		c.expectRefusal(t, out)
 		left := append(testnet.Diff(before, testnet.Snapshot(node)), testnet.Diff(inside, testnet.SnapshotPod(p))...)
 		for _, line := range left {
 			t.Errorf("%s: left: %s", c.name, line)
 		}
 	}
-	expectHealthy(t, warm, "at the end")
-	t.Logf("%d choices granted, %d refused", got, refused)
+	return got
 }
 
 func (c choice) env(p *testnet.Pod) map[string]string {

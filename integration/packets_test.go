@@ -90,6 +90,31 @@ func expectMasquerade(t *testing.T, opt testnet.NodeOption) {
 	t.Logf("%d flows", n)
 }
 
+// TestMasqueradeOverlay wants the node's address on everything beside the node:
+// neither a neighbour nor the router has a route back to an overlay's pods.
+func TestMasqueradeOverlay(t *testing.T) {
+	t.Parallel()
+	f, nodes := cluster(t, 2, func(c config) {
+		c.plugin["mode"], c.plugin["masquerade"] = "overlay", map[string]any{}
+		c.pools(poolOf("10.99.1.0/24"), poolOf("fd00:99:1::/64"))
+	})
+	f.AddOutside()
+	a, b := attach(t, nodes[0]), attach(t, nodes[0])
+	router := pod{Pod: &testnet.Pod{NS: f.NS}, v4: testnet.Gateway4, v6: testnet.Gateway6}
+	n := 0
+	for _, to := range []pod{asPod(nodes[1]), router, outside(f)} {
+		seen := everyProto(a, to, 0)
+		for i := range seen {
+			seen[i].peer = like(seen[i].Dst, nodes[0].IPv4, nodes[0].IPv6)
+		}
+		n += expectAll(t, seen)
+	}
+	for _, to := range []pod{b, asPod(nodes[0])} {
+		n += expectAll(t, everyProto(a, to, 0))
+	}
+	t.Logf("%d flows", n)
+}
+
 // TestMasqueradeExcept wants the pod's address where masquerading is excepted
 // or not configured; the outside host has a route back.
 func TestMasqueradeExcept(t *testing.T) {

@@ -22,7 +22,7 @@ const (
 	IO                  = types.ErrIOFailure                   // 5
 	Decode              = types.ErrDecodingFailure             // 6: not JSON, or a value of the wrong type
 	Config              = types.ErrInvalidNetworkConfig        // 7: decodes, but cannot be
-	TryAgain            = types.ErrTryAgainLater               // 11: no free address, or a lock that did not come in time
+	TryAgain            = types.ErrTryAgainLater               // 11: no free address, a lock that did not come in time, or a namespace that is not known yet
 
 	Unavailable uint = 50 // STATUS only
 

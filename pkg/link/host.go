@@ -251,7 +251,7 @@ func DefaultRoute(a netip.Addr) Route {
 func (s *Sandbox) enableIPv6(name string) error {
 	return s.Do(func() error {
 		for _, conf := range []string{"all", name} {
-			if err := ensureSysctl("ipv6/conf/"+conf+"/disable_ipv6", "0"); err != nil {
+			if err := nodeSysctls.ensure("ipv6/conf/"+conf+"/disable_ipv6", "0"); err != nil {
 				return err
 			}
 		}

@@ -2,6 +2,7 @@ package link
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"runtime"
@@ -13,7 +14,7 @@ import (
 
 func value(t testing.TB, key string) string {
 	t.Helper()
-	v, err := readSysctl(key)
+	v, err := nodeSysctls.read(key)
 	must(t, err)
 	return v
 }
@@ -22,7 +23,7 @@ func value(t testing.TB, key string) string {
 func set(t testing.TB, pairs ...string) {
 	t.Helper()
 	for i := 0; i < len(pairs); i += 2 {
-		must(t, writeSysctl(pairs[i], pairs[i+1]))
+		must(t, nodeSysctls.write(pairs[i], pairs[i+1]))
 	}
 }
 
@@ -88,16 +89,52 @@ func TestPrepareNodeWritesOnce(t *testing.T) {
 	inNode(t)
 	uplinks(t, "up0")
 	set(t, "ipv4/ip_forward", "0")
-	done := make(chan string)
+	must(t, PrepareNode("up0", true, true))
+	readOnly(t, t.TempDir(), func(Sysctls) {
+		if err := PrepareNode("up0", true, true); err != nil {
+			t.Errorf("second call: %v", err)
+		}
+	})
+	t.Log("1 call that writes, 1 that must not")
+}
+
+// Where /proc/sys is read-only, another mount of it does, as in a container.
+func TestPrepareNodeThroughAnotherMount(t *testing.T) {
+	inNode(t)
+	uplinks(t, "up0")
+	set(t, "ipv4/ip_forward", "0", "ipv6/conf/all/forwarding", "0")
+	keys := []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding", "ipv6/conf/up0/proxy_ndp"}
+	readOnly(t, t.TempDir(), func(elsewhere Sysctls) {
+		if err := PrepareNode("up0", true, true); !errors.Is(err, unix.EROFS) {
+			t.Errorf("the usual place: %v", err)
+		}
+		if err := elsewhere.PrepareNode("up0", true, true); err != nil {
+			t.Errorf("the other mount: %v", err)
+		}
+	})
+	for _, key := range keys {
+		if got := value(t, key); got != "1" {
+			t.Errorf("%s=%s", key, got)
+		}
+	}
+	t.Logf("%d sysctls", len(keys))
+}
+
+// readOnly calls f where /proc/sys is read-only, with the folder that shows what is
+// under net and can be written to.
+func readOnly(t *testing.T, folder string, f func(elsewhere Sysctls)) {
+	t.Helper()
 	home := namespaceOfThread(t)
+	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // for ever: the thread with its mounts ends with the goroutine
-		done <- prepareReadOnly(home)
+		err := mountReadOnly(home, folder)
+		if err == nil {
+			f(Sysctls(folder))
+		}
+		done <- err
 	}()
-	if fault := <-done; fault != "" {
-		t.Error(fault)
-	}
-	t.Log("1 call that writes, 1 that must not")
+	must(t, <-done)
 }
 
 func namespaceOfThread(t testing.TB) *os.File {
@@ -108,35 +145,30 @@ func namespaceOfThread(t testing.TB) *os.File {
 	return f
 }
 
-func prepareReadOnly(home *os.File) string {
+func mountReadOnly(home *os.File, folder string) error {
 	if err := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); err != nil {
-		return err.Error()
-	}
-	if err := PrepareNode("up0", true, true); err != nil {
-		return "first call: " + err.Error()
+		return err
 	}
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-		return err.Error()
+		return err
 	}
 	for _, m := range []struct {
 		source, target string
 		flags          uintptr
 	}{
 		{"none", "/", unix.MS_REC | unix.MS_PRIVATE},
+		{string(nodeSysctls), folder, unix.MS_BIND},
 		{"/proc/sys", "/proc/sys", unix.MS_BIND},
 		{"none", "/proc/sys", unix.MS_BIND | unix.MS_REMOUNT | unix.MS_RDONLY},
 	} {
 		if err := unix.Mount(m.source, m.target, "", m.flags, ""); err != nil {
-			return "mount " + m.target + ": " + err.Error()
+			return fmt.Errorf("mount %s: %w", m.target, err)
 		}
 	}
-	if err := writeSysctl("ipv4/ip_forward", "1"); !errors.Is(err, unix.EROFS) {
-		return "the mount is not read-only"
+	if err := nodeSysctls.write("ipv4/ip_forward", "1"); !errors.Is(err, unix.EROFS) {
+		return fmt.Errorf("the mount is not read-only: %w", err)
 	}
-	if err := PrepareNode("up0", true, true); err != nil {
-		return "second call: " + err.Error()
-	}
-	return ""
+	return nil
 }
 
 // The default route that a router advertised lives through the switch to
@@ -145,7 +177,7 @@ func prepareReadOnly(home *os.File) string {
 func TestPrepareNodeKeepsAdvertisedRoutes(t *testing.T) {
 	for name, prepare := range map[string]func() error{
 		"prepared":     func() error { return PrepareNode("up0", true, true) },
-		"plain switch": func() error { return writeSysctl("ipv6/conf/all/forwarding", "1") },
+		"plain switch": func() error { return nodeSysctls.write("ipv6/conf/all/forwarding", "1") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			learnt := learnRoute(t)

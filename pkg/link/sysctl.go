@@ -10,13 +10,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sysctlRoot is where the kernel shows the sysctls of the namespace that the
-// reading thread is in.
-const sysctlRoot = "/proc/sys/net/"
+// Sysctls is the folder where the kernel shows the sysctls under net: those of the
+// namespace that the reading thread is in, wherever it is mounted.
+type Sysctls string
 
-// readSysctl returns the value of, for example, "ipv4/ip_forward".
-func readSysctl(key string) (string, error) {
-	fd, err := unix.Open(sysctlRoot+key, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+// nodeSysctls is the usual place. A container may have it read-only, and the same
+// at another path to write to.
+const nodeSysctls Sysctls = "/proc/sys/net"
+
+// read returns the value of, for example, "ipv4/ip_forward".
+func (s Sysctls) read(key string) (string, error) {
+	fd, err := unix.Open(string(s)+"/"+key, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return "", fmt.Errorf("read sysctl net/%s: %w", key, err)
 	}
@@ -29,10 +33,10 @@ func readSysctl(key string) (string, error) {
 	return strings.TrimSpace(string(b[:n])), nil
 }
 
-// writeSysctl sets the value. Plain system calls: package os would register each
+// write sets the value. Plain system calls: package os would register each
 // of these files with the poller, twice the calls for nothing.
-func writeSysctl(key, value string) error {
-	fd, err := unix.Open(sysctlRoot+key, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+func (s Sysctls) write(key, value string) error {
+	fd, err := unix.Open(string(s)+"/"+key, unix.O_WRONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("set sysctl net/%s=%s: %w", key, value, err)
 	}
@@ -43,23 +47,20 @@ func writeSysctl(key, value string) error {
 	return nil
 }
 
-// ensureSysctl writes only when the value differs: /proc/sys may be mounted
+// ensure writes only when the value differs: /proc/sys may be mounted
 // read-only once an administrator has set everything.
-func ensureSysctl(key, value string) error {
-	have, err := readSysctl(key)
-	if err != nil {
+func (s Sysctls) ensure(key, value string) error {
+	have, err := s.read(key)
+	if err != nil || have == value {
 		return err
 	}
-	if have == value {
-		return nil
-	}
-	return writeSysctl(key, value)
+	return s.write(key, value)
 }
 
-// writeOptional is writeSysctl for a key that a kernel may lack, because IPv6
+// writeOptional is write for a key that a kernel may lack, because IPv6
 // is built without it or switched off at boot.
-func writeOptional(key, value string) error {
-	err := writeSysctl(key, value)
+func (s Sysctls) writeOptional(key, value string) error {
+	err := s.write(key, value)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -69,6 +70,11 @@ func writeOptional(key, value string) error {
 // PrepareNode turns on what routing for pods needs on the node, in the families
 // asked for. uplink is "" in a mode that answers for no address there.
 func PrepareNode(uplink string, ipv4, ipv6 bool) error {
+	return nodeSysctls.PrepareNode(uplink, ipv4, ipv6)
+}
+
+// PrepareNode is the function of that name through another mount of the sysctls.
+func (s Sysctls) PrepareNode(uplink string, ipv4, ipv6 bool) error {
 	var steps [][2]string
 	if ipv4 {
 		steps = append(steps, [2]string{"ipv4/ip_forward", "1"})
@@ -85,13 +91,13 @@ func PrepareNode(uplink string, ipv4, ipv6 bool) error {
 			[2]string{"ipv6/conf/" + uplink + "/proxy_ndp", "1"},
 			[2]string{"ipv6/neigh/" + uplink + "/proxy_delay", "0"})
 	}
-	for _, s := range steps {
-		if err := ensureSysctl(s[0], s[1]); err != nil {
+	for _, step := range steps {
+		if err := s.ensure(step[0], step[1]); err != nil {
 			return err
 		}
 	}
 	if ipv6 {
-		return forwardIPv6()
+		return s.forwardIPv6()
 	}
 	return nil
 }
@@ -100,60 +106,57 @@ func PrepareNode(uplink string, ipv4, ipv6 bool) error {
 // advertisements unless accept_ra is 2, and the switch drops the default routes
 // learnt so far at once (addrconf_forward_change, rt6_purge_dflt_routers), so
 // that every interface that accepts them today goes to 2 first.
-func forwardIPv6() error {
-	have, err := readSysctl("ipv6/conf/all/forwarding")
-	if err != nil {
+func (s Sysctls) forwardIPv6() error {
+	have, err := s.read("ipv6/conf/all/forwarding")
+	if err != nil || have == "1" {
 		return err
 	}
-	if have == "1" {
-		return nil
-	}
-	entries, err := os.ReadDir(sysctlRoot + "ipv6/conf")
+	entries, err := os.ReadDir(string(s) + "/ipv6/conf")
 	if err != nil {
 		return fmt.Errorf("list the interfaces' IPv6 sysctls: %w", err)
 	}
 	for _, e := range entries {
-		if err := keepAdvertisements(e.Name()); err != nil {
+		if err := s.keepAdvertisements(e.Name()); err != nil {
 			return err
 		}
 	}
-	return writeSysctl("ipv6/conf/all/forwarding", "1")
+	return s.write("ipv6/conf/all/forwarding", "1")
 }
 
-func keepAdvertisements(name string) error {
+func (s Sysctls) keepAdvertisements(name string) error {
 	// "all" and "default" belong to the administrator; our own veths accept none.
 	if name == "all" || name == "default" || strings.HasPrefix(name, VethPrefix) {
 		return nil
 	}
 	key := "ipv6/conf/" + name + "/accept_ra"
-	have, err := readSysctl(key)
+	have, err := s.read(key)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // the interface went meanwhile
 	}
 	if err != nil || have != "1" {
 		return err
 	}
-	return writeOptional(key, "2")
+	return s.writeOptional(key, "2")
 }
 
 // quietVeth keeps the node from believing or telling pods more than routes say:
 // it takes no router advertisement or redirect from a pod and sends it none.
 func quietVeth(name string, ipv6 bool) error {
-	if err := writeSysctl("ipv4/conf/"+name+"/send_redirects", "0"); err != nil {
+	if err := nodeSysctls.write("ipv4/conf/"+name+"/send_redirects", "0"); err != nil {
 		return err
 	}
-	if err := writeSysctl("ipv4/conf/"+name+"/accept_redirects", "0"); err != nil {
+	if err := nodeSysctls.write("ipv4/conf/"+name+"/accept_redirects", "0"); err != nil {
 		return err
 	}
 	if !ipv6 {
-		return writeOptional("ipv6/conf/"+name+"/disable_ipv6", "1")
+		return nodeSysctls.writeOptional("ipv6/conf/"+name+"/disable_ipv6", "1")
 	}
 	for _, s := range [][2]string{
 		{"accept_ra", "0"},
 		{"accept_redirects", "0"},
 		{"disable_ipv6", "0"}, // some distributions switch IPv6 off for new interfaces
 	} {
-		if err := writeOptional("ipv6/conf/"+name+"/"+s[0], s[1]); err != nil {
+		if err := nodeSysctls.writeOptional("ipv6/conf/"+name+"/"+s[0], s[1]); err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,7 @@
 package netconf
 
 import (
+	"encoding/json"
 	"path"
 	"reflect"
 	"slices"
@@ -80,6 +81,9 @@ func checkGroups(t *testing.T, n *NSG, podNSG string, podASGs []string) {
 				t.Fatalf("unfit: %q", d)
 			}
 		}
+		if n.Namespaces != "" && (path.Clean(n.Namespaces) != n.Namespaces || !path.IsAbs(n.Namespaces)) {
+			t.Fatalf("unfit: %q", n.Namespaces)
+		}
 		if n.Subnet != "" {
 			names = append(names, n.Subnet)
 		}
@@ -92,6 +96,38 @@ func checkGroups(t *testing.T, n *NSG, podNSG string, podASGs []string) {
 	if len(podASGs) > maxASGs {
 		t.Fatalf("%d ASGs", len(podASGs))
 	}
+}
+
+// FuzzReadDefault: what is read is within the bounds, and reads as itself again.
+func FuzzReadDefault(f *testing.F) {
+	for _, row := range defaultRows() {
+		f.Add([]byte(row.document))
+	}
+	for _, row := range brokenDefaults() {
+		f.Add([]byte(row.stdin))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		d, err := ReadDefault(data)
+		if err != nil {
+			checkError(t, err)
+			return
+		}
+		var asgs []string
+		if d.ASGs != "" {
+			asgs = strings.Split(d.ASGs, ",")
+		}
+		checkGroups(t, nil, d.NSG, asgs)
+		if names := d.ASGNames(); len(names) != len(asgs) || !slices.IsSorted(names) {
+			t.Fatalf("%q gives %q", d.ASGs, names)
+		}
+		again, err := json.Marshal(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if same, err := ReadDefault(again); err != nil || same != d {
+			t.Fatalf("%s: %+v, %v", again, same, err)
+		}
+	})
 }
 
 func FuzzParseArgs(f *testing.F) {
@@ -115,6 +151,10 @@ func FuzzParseArgs(f *testing.F) {
 		}
 		if err := (&Conf{}).CheckArgs(args); err != nil {
 			checkError(t, err)
+		}
+		defaults := &Conf{NSG: &NSG{Namespaces: "/n"}}
+		if file := defaults.DefaultFile(args); file != "" && defaults.CheckArgs(args) == nil && path.Dir(path.Clean(file)) != "/n" {
+			t.Fatalf("%q reads %s", s, file)
 		}
 		for _, a := range args.IP {
 			if unicastFault(a) != "" {

@@ -29,6 +29,19 @@ func group(path string, raw json.RawMessage) (string, error) {
 	return s, nil
 }
 
+// groups reads names or resource ids of ASGs, comma separated in one string.
+func groups(path string, raw json.RawMessage) ([]string, error) {
+	s, err := text(path, raw)
+	if err != nil {
+		return nil, err
+	}
+	list, reason := groupList(s)
+	if reason != "" {
+		return nil, fault(cnierr.Config, path, raw, reason)
+	}
+	return list, nil
+}
+
 // groupFault says why s is neither the name nor the resource id of an NSG or
 // ASG; "" when it can be. It refuses what would go unnoticed in an ASG, whose
 // name needs no document and matches nothing when it is misspelt.
@@ -77,6 +90,16 @@ func groupList(list string) ([]string, string) {
 
 // asgName is what an ASG matches by.
 func asgName(nameOrID string) string { return strings.ToLower(lastSegment(nameOrID)) }
+
+// asgNames are what several match by, sorted, each once.
+func asgNames(groups []string) []string {
+	var names []string
+	for _, g := range groups {
+		names = append(names, asgName(g))
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
 
 // sameGroup tells whether two names or resource ids can mean one group. Azure
 // ignores case. Two ids have to be equal, not only in their names.

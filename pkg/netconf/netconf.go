@@ -116,7 +116,7 @@ func parse(d *decoder, stdin []byte) (*Conf, error) {
 		StateDir: DefaultStateDir,
 		IPAM:     IPAM{Type: IPAMType, Cooldown: DefaultCooldown},
 	}
-	if err := d.wellFormed(stdin); err != nil {
+	if err := d.wellFormed("", stdin); err != nil {
 		return nil, err
 	}
 	if err := d.object("", json.RawMessage(stdin), d.topLevel(), d.plugin == VNetIPAM); err != nil {

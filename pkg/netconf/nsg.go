@@ -22,6 +22,7 @@ type NSG struct {
 	Subnet         string         // name or resource id of the subnet's NSG; "": it has none
 	VirtualNetwork []netip.Prefix // nil: found out; never empty
 	SameNodeFree   bool           // sameNode "azure": pods of one node reach each other unfiltered
+	Namespaces     string         // absolute clean path of the folder with a Default for each namespace; "": no defaults
 
 	// Allowed tells for each Kubernetes namespace which NSGs and ASGs its pods
 	// may choose, by name or resource id, "*" for any. Nil lets every pod choose
@@ -40,6 +41,7 @@ func (d *decoder) nsg(path string, raw json.RawMessage) error {
 		{key: "virtualNetwork", set: n.setVirtualNetwork},
 		{key: "sameNode", set: n.setSameNode},
 		{key: "allowed", set: n.setAllowed},
+		{key: "namespaces", set: n.setNamespaces},
 	}, false)
 	if err != nil {
 		return err
@@ -106,6 +108,11 @@ func (n *NSG) setSameNode(path string, raw json.RawMessage) error {
 	}
 	n.SameNodeFree = s == "azure"
 	return nil
+}
+
+func (n *NSG) setNamespaces(path string, raw json.RawMessage) (err error) {
+	n.Namespaces, err = cleanPath(path, raw)
+	return err
 }
 
 // setAllowed refuses a null, for an absent object allows everything.

@@ -15,7 +15,7 @@ const (
 	filtered = `{"cniVersion":"1.0.0","name":"pods","type":"vnet","ipam":{"type":"vnet-ipam","pools":[` + pool4 + `]},
   "nsg": {"documents": ["/etc/vnet", "/var/lib/vnet/web.json"], "subnet": "aks-pods-nsg",
           "virtualNetwork": ["10.241.0.0/16", "fd00:10:241::/64"], "sameNode": "azure",
-          "allowed": {"shop": ["web-nsg", "` + idA + `"], "kube-system": ["*"], "none": []}}}`
+          "allowed": {"shop": ["web-nsg", "` + idA + `"], "kube-system": ["*"], "none": []}, "namespaces": "/var/lib/vnet/namespaces"}}`
 )
 
 // withNSG is the minimal configuration with these members of nsg.
@@ -48,6 +48,7 @@ func brokenNSG() []brokenRow {
 		{documents(`"sameNodes":"azure"`), 2, `"nsg.sameNodes"`, `did you mean "sameNode"?`},
 		{documents(`"allow":{}`), 2, `"nsg.allow"`, `{}`},
 		{documents(`"virtualnetwork":[]`), 2, `"nsg.virtualnetwork"`, `did you mean "virtualNetwork"?`},
+		{documents(`"namespace":"/n"`), 2, `"nsg.namespace"`, `"/n"; did you mean "namespaces"?`},
 		{documents(`"cni.dev/x":1`), 2, `"nsg.cni.dev/x"`, `1`},
 
 		{with(`"nsg":[]`), 6, `nsg`, `[]`},
@@ -62,6 +63,10 @@ func brokenNSG() []brokenRow {
 		{documents(`"virtualNetwork":"10.0.0.0/8"`), 6, `nsg.virtualNetwork`, `"10.0.0.0/8"`},
 		{documents(`"virtualNetwork":null`), 6, `nsg.virtualNetwork`, `null`},
 		{documents(`"virtualNetwork":["10.0.0.0/8",10]`), 6, `nsg.virtualNetwork[1]`, `10`},
+		{documents(`"namespaces":null`), 6, `nsg.namespaces`, `null`},
+		{documents(`"namespaces":["/n"]`), 6, `nsg.namespaces`, `["/n"]`},
+		{documents(`"namespaces":{"shop":{"nsg":"web"}}`), 6, `nsg.namespaces`, `{"shop":{"nsg":"web"}}`},
+		{documents(`"namespaces":"/n","namespaces":"/m"`), 6, `nsg.namespaces`, `"/m"`},
 		{documents(`"sameNode":true`), 6, `nsg.sameNode`, `true`},
 		{documents(`"allowed":null`), 6, `nsg.allowed`, `null`},
 		{documents(`"allowed":["web"]`), 6, `nsg.allowed`, `["web"]`},
@@ -94,6 +99,11 @@ func brokenNSG() []brokenRow {
 		{documents(`"virtualNetwork":["::ffff:10.0.0.0/104"]`), 7, `nsg.virtualNetwork[0]`, `"::ffff:10.0.0.0/104"`},
 		{documents(`"sameNode":""`), 7, `nsg.sameNode`, `""`},
 		{documents(`"sameNode":"Azure"`), 7, `nsg.sameNode`, `"Azure"`},
+		{documents(`"namespaces":""`), 7, `nsg.namespaces`, `""`},
+		{documents(`"namespaces":"namespaces"`), 7, `nsg.namespaces`, `"namespaces" is not an absolute path`},
+		{documents(`"namespaces":"/n/"`), 7, `nsg.namespaces`, `write "/n"`},
+		{documents(`"namespaces":"/n/../m"`), 7, `nsg.namespaces`, `write "/m"`},
+		{documents(`"namespaces":"/n\u0000"`), 7, `nsg.namespaces`, `"/n\u0000"`},
 		{documents(`"allowed":{"":["web"]}`), 7, `nsg.allowed`, `key ""`},
 		{documents(`"allowed":{"*":["web"]}`), 7, `nsg.allowed`, `key "*"`},
 		{documents(`"allowed":{"Shop":["web"]}`), 7, `nsg.allowed`, `key "Shop"`},
@@ -134,6 +144,7 @@ func TestNSG(t *testing.T) {
 		Documents: []string{"/etc/vnet", "/var/lib/vnet/web.json"}, Subnet: "aks-pods-nsg", SameNodeFree: true,
 		VirtualNetwork: []netip.Prefix{netip.MustParsePrefix("10.241.0.0/16"), netip.MustParsePrefix("fd00:10:241::/64")},
 		Allowed:        map[string][]string{"shop": {"web-nsg", idA}, "kube-system": {"*"}, "none": {}},
+		Namespaces:     "/var/lib/vnet/namespaces",
 	})
 	etc := []string{"/etc/vnet"}
 	rows := []struct {
@@ -198,6 +209,15 @@ func TestCheckArgs(t *testing.T) {
 		{with(`"nsg":null`), "VNET_NSG=web;VNET_ASGS=api", `network "pods" has no nsg`},
 		{with(`"runtimeConfig":` + annotations(`{"vnet-cni.io/nsg":"a"}`)), "", ""},
 		{annotated(`{}`), "VNET_NSG=web;VNET_ASGS=api", ""},
+		{documents(`"subnet":"x"`), "K8S_POD_NAMESPACE=../shop", ""},
+		{byNamespace, "VNET_NSG=web", ""},
+		{byNamespace, "K8S_POD_NAMESPACE=", ""},
+		{byNamespace, "K8S_POD_NAMESPACE=shop-2;VNET_NSG=web", ""},
+		{byNamespace, "K8S_POD_NAMESPACE=..", `CNI_ARGS: K8S_POD_NAMESPACE: value ".."`},
+		{byNamespace, "K8S_POD_NAMESPACE=../shop", `value "../shop"`},
+		{byNamespace, "K8S_POD_NAMESPACE=a/b;VNET_NSG=web;VNET_ASGS=api", `value "a/b"`},
+		{byNamespace, "K8S_POD_NAMESPACE=Shop", `value "Shop"`},
+		{byNamespace, "K8S_POD_NAMESPACE=.shop", `value ".shop"`},
 	}
 	for _, row := range rows {
 		args, err := ParseArgs(row.args)

@@ -40,19 +40,19 @@ type member struct {
 
 // wellFormed accepts exactly one JSON object in UTF-8. The lenient reader takes
 // other encodings too and looks at each string that it needs.
-func (d *decoder) wellFormed(stdin []byte) error {
-	if !d.lenient && !utf8.Valid(stdin) {
-		return cnierr.Errorf(cnierr.Decode, "network configuration: value %s is not UTF-8", show(stdin))
+func (d *decoder) wellFormed(path string, data []byte) error {
+	if !d.lenient && !utf8.Valid(data) {
+		return fault(cnierr.Decode, path, data, "is not UTF-8")
 	}
 	var whole json.RawMessage
-	err := json.Unmarshal(stdin, &whole)
+	err := json.Unmarshal(data, &whole)
 	var syntax *json.SyntaxError
 	if errors.As(err, &syntax) {
-		return cnierr.Errorf(cnierr.Decode, "network configuration is not JSON: %w at byte %d, after %s",
-			err, syntax.Offset, showString(before(stdin, syntax.Offset)))
+		return cnierr.Errorf(cnierr.Decode, "%s is not JSON: %w at byte %d, after %s",
+			showPath(path), err, syntax.Offset, showString(before(data, syntax.Offset)))
 	}
 	if err != nil {
-		return faultOf(cnierr.Decode, "", stdin, err)
+		return faultOf(cnierr.Decode, path, data, err)
 	}
 	return nil
 }

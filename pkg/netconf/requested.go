@@ -42,24 +42,40 @@ func (c *Conf) RequestedASGs(a Args) []string {
 	if len(groups) == 0 {
 		groups = c.PodASGs
 	}
-	var names []string
-	for _, g := range groups {
-		names = append(names, asgName(g))
+	return asgNames(groups)
+}
+
+// DefaultFile is the path of the document with the defaults of the pod's
+// namespace; "": nobody asks for defaults. Only for arguments that CheckArgs
+// took does it lie in the folder of the configuration.
+func (c *Conf) DefaultFile(a Args) string {
+	if c.NSG == nil || c.NSG.Namespaces == "" || a.PodNamespace == "" {
+		return ""
 	}
-	slices.Sort(names)
-	return slices.Compact(names)
+	return c.NSG.Namespaces + "/" + a.PodNamespace
 }
 
 // CheckArgs refuses what CNI_ARGS asks for and the network cannot give: a
-// filter that was asked for must not be missing silently. Errors have code 4.
+// filter that was asked for must not be missing silently. With defaults by
+// namespace it refuses what can be no namespace, and so no file's name. Errors
+// have code 4.
 func (c *Conf) CheckArgs(a Args) error {
 	switch {
+	case c.DefaultFile(a) != "":
+		return namespaceArg(a.PodNamespace)
 	case c.NSG != nil:
 		return nil
 	case a.NSG != "":
 		return c.noNSG(nsgArg, a.NSG)
 	case len(a.ASGs) > 0:
 		return c.noNSG(asgsArg, a.ASGs[0])
+	}
+	return nil
+}
+
+func namespaceArg(s string) error {
+	if reason := namespaceFault(s); reason != "" {
+		return cnierr.Errorf(cnierr.Environment, "CNI_ARGS: K8S_POD_NAMESPACE: value %s %s", showString(s), reason)
 	}
 	return nil
 }

@@ -49,17 +49,9 @@ func (d *decoder) podNSG(path string, raw json.RawMessage) (err error) {
 	return err
 }
 
-func (d *decoder) podASGs(path string, raw json.RawMessage) error {
-	s, err := text(path, raw)
-	if err != nil {
-		return err
-	}
-	groups, reason := groupList(s)
-	if reason != "" {
-		return fault(cnierr.Config, path, raw, reason)
-	}
-	d.conf.PodASGs = groups
-	return nil
+func (d *decoder) podASGs(path string, raw json.RawMessage) (err error) {
+	d.conf.PodASGs, err = groups(path, raw)
+	return err
 }
 
 func (d *decoder) fixedIPs(path string, raw json.RawMessage) error {

@@ -11,6 +11,7 @@ import (
 	"github.com/vnet-cni/vnet-cni/pkg/cnierr"
 	"github.com/vnet-cni/vnet-cni/pkg/link"
 	"github.com/vnet-cni/vnet-cni/pkg/netconf"
+	"github.com/vnet-cni/vnet-cni/pkg/network"
 	"github.com/vnet-cni/vnet-cni/pkg/policy"
 )
 
@@ -40,19 +41,9 @@ func (a *addition) onFailure(what string, do func() error) {
 	}
 }
 
-// defaultMTU is for a node without any uplink, where nothing else says it.
-const defaultMTU = 1500
-
 // findUplink learns where the VNet is and readies the node for routing there.
 func (a *addition) findUplink() error {
-	up, err := a.node.Host.FindUplink(a.conf.Uplink, a.subnets())
-	flat := a.conf.Mode == netconf.ModeVNet
-	switch {
-	case err == nil && flat:
-		err = up.Answers()
-	case errors.Is(err, link.ErrNoUplink) && !flat && a.conf.Uplink == "":
-		up, err = link.Uplink{Link: link.Link{MTU: defaultMTU}}, nil
-	}
+	up, err := network.Uplink(a.node.Host, a.conf)
 	if errors.Is(err, link.ErrNoUplink) {
 		return cnierr.Wrap(cnierr.Uplink, err)
 	}
@@ -66,12 +57,10 @@ func (a *addition) findUplink() error {
 	a.record = attachment.Record{
 		HostVeth: a.hostVeth(), Sandbox: a.netns, PodMAC: a.podMAC().String(),
 		Routes: extraRoutes(a.conf.IPAM.Routes), Pod: a.podName(),
+		Masquerade: a.conf.Masquerade != nil, Except: network.Exceptions(a.conf, up),
 	}
-	if flat {
+	if a.conf.Mode == netconf.ModeVNet {
 		a.record.Uplink = up.Name
-	}
-	if a.conf.Masquerade != nil {
-		a.record.Masquerade, a.record.Except = true, a.exceptions()
 	}
 	return nil
 }
@@ -82,23 +71,6 @@ func (a *addition) podName() string {
 		return ""
 	}
 	return a.args.PodNamespace + "/" + a.args.PodName
-}
-
-// exceptions are the destinations that are never masqueraded to: the configured
-// ones, the own pools and what else is known of the virtual network.
-func (a *addition) exceptions() []netip.Prefix {
-	return slices.Concat(a.conf.Masquerade.Except, a.subnets(), connected(a.uplink))
-}
-
-// connected are the prefixes that the uplink is in.
-func connected(up link.Uplink) []netip.Prefix {
-	var list []netip.Prefix
-	for _, p := range up.Prefixes {
-		if !p.Addr().IsLinkLocalUnicast() {
-			list = append(list, p.Masked())
-		}
-	}
-	return list
 }
 
 // extraRoutes are the configured routes besides the default, which every pod has.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"net"
-	"net/netip"
 
 	"github.com/containernetworking/cni/pkg/skel"
 
@@ -67,13 +66,4 @@ func (c *call) podMAC() net.HardwareAddr {
 // delegate is the foreign IPAM plugin of the configuration.
 func (c *call) delegate() *attachment.Delegate {
 	return &attachment.Delegate{Type: c.conf.IPAM.Type, Config: c.stdin, Args: c.raw}
-}
-
-// subnets are those of the configured pools; none with a foreign IPAM plugin.
-func (c *call) subnets() []netip.Prefix {
-	var list []netip.Prefix
-	for _, p := range c.conf.IPAM.Pools {
-		list = append(list, p.Subnet)
-	}
-	return list
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/vnet-cni/vnet-cni/pkg/attachment"
 	"github.com/vnet-cni/vnet-cni/pkg/cnierr"
 	"github.com/vnet-cni/vnet-cni/pkg/netconf"
+	"github.com/vnet-cni/vnet-cni/pkg/network"
 )
 
 // del takes an attachment down: CNI spec section "DEL". Neither the pod's
@@ -46,7 +47,7 @@ func (c *call) detach(node *attachment.Node, store *ipam.Store, lease ipam.Lease
 		}
 		addrs = append(addrs, routed...)
 	}
-	return node.Remove(c.conf.StateDir, c.conf.Name, record, addrs, func() error {
+	return node.Remove(c.conf.StateDir, c.conf.Name, c.key, record, addrs, func() error {
 		if err := c.returnForeign(record.Delegate); err != nil {
 			return err
 		}
@@ -60,7 +61,7 @@ func (c *call) uplinkName(node *attachment.Node) string {
 	if c.conf.Mode != netconf.ModeVNet {
 		return ""
 	}
-	up, err := node.Host.FindUplink(c.conf.Uplink, c.subnets())
+	up, err := node.Host.FindUplink(c.conf.Uplink, network.Subnets(c.conf))
 	if err != nil {
 		return "" // no uplink, no entry on it
 	}

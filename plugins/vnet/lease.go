@@ -80,13 +80,20 @@ func (a *addition) renew(l ipam.Lease) error {
 	if bytes.Equal(record, l.Attachment) {
 		return nil
 	}
-	if old, ours, err := attachment.Of(l); err == nil && ours {
-		if err := a.withdraw(old); err != nil {
-			return err
+	return cnierr.Wrap(cnierr.Firewall, a.node.Firewall.Leaving(a.conf.StateDir, func() error {
+		if now, found, err := a.store().Get(a.key); err != nil {
+			return cnierr.OfStore(err)
+		} else if found {
+			l = now // perhaps with other groups than a moment ago
 		}
-	}
-	l.Attachment = record
-	return cnierr.OfStore(a.store().Record(l))
+		if old, ours, err := attachment.Of(l); err == nil && ours {
+			if err := a.withdraw(old); err != nil {
+				return err
+			}
+		}
+		l.Attachment = record
+		return cnierr.OfStore(a.store().Record(l))
+	}))
 }
 
 func (a *addition) withdraw(old attachment.Record) error {

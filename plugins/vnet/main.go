@@ -11,8 +11,15 @@ import (
 	"github.com/vnet-cni/vnet-cni/pkg/cnimain"
 	_ "github.com/vnet-cni/vnet-cni/pkg/lean"
 	_ "github.com/vnet-cni/vnet-cni/pkg/sysmon"
+	"github.com/vnet-cni/vnet-cni/pkg/tally"
 )
 
 func main() {
-	cnimain.Run("vnet", skel.CNIFuncs{Add: add, Del: del, Check: check, Status: status, GC: gc})
+	cnimain.Run("vnet", skel.CNIFuncs{
+		Add:    counted(tally.Add, add),
+		Del:    counted(tally.Del, del),
+		Check:  counted(tally.Check, check),
+		Status: counted(tally.Status, status),
+		GC:     counted(tally.GC, gc),
+	})
 }

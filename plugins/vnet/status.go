@@ -4,16 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/containernetworking/cni/pkg/invoke"
 	"github.com/containernetworking/cni/pkg/skel"
 
-	"github.com/vnet-cni/vnet-cni/ipam"
 	"github.com/vnet-cni/vnet-cni/pkg/attachment"
 	"github.com/vnet-cni/vnet-cni/pkg/cnierr"
-	"github.com/vnet-cni/vnet-cni/pkg/firewall"
 	"github.com/vnet-cni/vnet-cni/pkg/link"
 	"github.com/vnet-cni/vnet-cni/pkg/netconf"
+	"github.com/vnet-cni/vnet-cni/pkg/network"
 	"github.com/vnet-cni/vnet-cni/pkg/policy"
 )
 
@@ -36,10 +36,8 @@ func status(cmd *skel.CmdArgs) error {
 		storeUsable(c),
 		uplinkUsable(node, c),
 		documentsUsable(node, c),
-		node.Firewall.Usable(firewall.Network{
-			Name: conf.Name, StateDir: conf.StateDir,
-			IPv4: hasFamily(conf.IPAM.Pools, false), IPv6: hasFamily(conf.IPAM.Pools, true),
-		}),
+		defaultsUsable(c),
+		node.Firewall.Usable(network.Rules(conf, link.Uplink{})),
 	))
 }
 
@@ -63,14 +61,8 @@ func delegateUsable(c *call, stdin []byte) error {
 func storeUsable(c *call) error { return c.store().Check() }
 
 func uplinkUsable(node *attachment.Node, c *call) error {
-	if c.conf.Mode != netconf.ModeVNet && c.conf.Uplink == "" {
-		return nil
-	}
-	up, err := node.Host.FindUplink(c.conf.Uplink, c.subnets())
-	if err != nil || c.conf.Mode != netconf.ModeVNet {
-		return err
-	}
-	return up.Answers()
+	_, err := network.Uplink(node.Host, c.conf)
+	return err
 }
 
 // documentsUsable wants rules that can be in force: those of today's documents or
@@ -79,21 +71,22 @@ func documentsUsable(node *attachment.Node, c *call) error {
 	if c.conf.NSG == nil {
 		return nil
 	}
-	up, err := node.Host.FindUplink(c.conf.Uplink, c.subnets())
+	up, err := network.Uplink(node.Host, c.conf)
 	if err != nil {
 		up = link.Uplink{} // uplinkUsable says so, where it matters
 	}
-	_, err = policy.Open(c.conf.StateDir, c.conf.Name, c.groupConfig(up), attachment.Pods(c.conf.StateDir, c.conf.Name))
+	_, err = policy.Open(c.conf.StateDir, c.conf.Name, network.Groups(c.conf, up), attachment.Pods(c.conf.StateDir, c.conf.Name))
 	return err
 }
 
-// hasFamily tells whether a pool is of the family. A foreign IPAM plugin's pools
-// are unknown: then IPv4 is what every node has to be able to filter.
-func hasFamily(pools []ipam.Pool, ipv6 bool) bool {
-	for _, p := range pools {
-		if p.Subnet.Addr().Is6() == ipv6 {
-			return true
-		}
+// defaultsUsable wants the folder with the namespaces' defaults: an ADD would wait
+// for a file in it in vain.
+func defaultsUsable(c *call) error {
+	if c.conf.NSG == nil || c.conf.NSG.Namespaces == "" {
+		return nil
 	}
-	return len(pools) == 0 && !ipv6
+	if _, err := os.Stat(c.conf.NSG.Namespaces + "/."); err != nil { // not a file either
+		return fmt.Errorf("nsg.namespaces: %w", err)
+	}
+	return nil
 }
