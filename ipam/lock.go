@@ -1,6 +1,7 @@
 package ipam
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -103,8 +104,15 @@ func bootClock() time.Duration {
 	return time.Duration(ts.Nano())
 }
 
-// readBootID returns the kernel's random name for this boot.
+// BootIDVariable names, in the environment, the file with the name of this boot.
+// A node that is itself a container (systemd-nspawn, LXD) may have another one
+// mounted over the kernel's; what runs in a container on such a node sees the
+// kernel's own and would take the node's leases for another boot's.
+const BootIDVariable = "VNET_BOOT_ID"
+
+// readBootID returns the random name of this boot: the kernel's, or what stands in
+// the file that the environment names.
 func readBootID() (string, error) {
-	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	id, err := os.ReadFile(cmp.Or(os.Getenv(BootIDVariable), "/proc/sys/kernel/random/boot_id"))
 	return strings.TrimSpace(string(id)), err
 }
