@@ -1,0 +1,131 @@
+package nodefiles
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// tree is what a folder holds, by path: "mode content" or "-> target".
+func tree(t testing.TB, dir string) map[string]string {
+	t.Helper()
+	found := map[string]string{}
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || path == dir {
+			return err
+		}
+		name, _ := filepath.Rel(dir, path)
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		switch {
+		case info.Mode()&fs.ModeSymlink != 0:
+			target, err := os.Readlink(path)
+			found[name] = "-> " + target
+			return err
+		case info.IsDir():
+			found[name] = info.Mode().String()
+			return nil
+		}
+		content, err := os.ReadFile(path)
+		found[name] = fmt.Sprintf("%v %s", info.Mode(), content)
+		return err
+	})
+	must(t, err)
+	return found
+}
+
+func write(t testing.TB, path, content string, mode fs.FileMode) {
+	t.Helper()
+	must(t, os.MkdirAll(filepath.Dir(path), 0o755))
+	must(t, os.WriteFile(path, []byte(content), mode))
+	must(t, os.Chmod(path, mode))
+}
+
+// errKilled stands for the end of the process.
+var errKilled = errors.New("killed")
+
+// killedAt is a disk whose process ends before the n-th step, from 0. steps counts
+// those that were asked for.
+func killedAt(n int, steps *int) disk {
+	return disk{before: func(string, string) error {
+		if *steps++; *steps > n {
+			return errKilled
+		}
+		return nil
+	}}
+}
+
+// atEachStep runs do with a process that is killed at its first step, at its
+// second, and so on until it is not killed any more. After each death look is
+// called, and then do once more, with nobody killed.
+func atEachStep(t *testing.T, do func(d disk) error, begin, look, end func()) (deaths int) {
+	t.Helper()
+	for ; ; deaths++ {
+		begin()
+		steps := 0
+		err := do(killedAt(deaths, &steps))
+		if err == nil {
+			if steps != deaths {
+				t.Fatalf("%d steps without a death, %d before", steps, deaths)
+			}
+			end()
+			return deaths
+		}
+		if !errors.Is(err, errKilled) {
+			t.Fatalf("death at step %d: %v", deaths, err)
+		}
+		look()
+		if err := do(disk{}); err != nil {
+			t.Fatalf("the call after a death at step %d: %v", deaths, err)
+		}
+		end()
+	}
+}
+
+// mountTmpfs mounts a file system of a size until the test ends.
+func mountTmpfs(t *testing.T, size string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size="+size); err != nil {
+		t.Fatalf("mount a tmpfs, which needs root: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+// fill writes until nothing more fits.
+func fill(t *testing.T, dir string) {
+	t.Helper()
+	f, err := os.Create(filepath.Join(dir, "ballast"))
+	must(t, err)
+	defer f.Close()
+	for size := 1 << 16; size > 0; {
+		if _, err := f.Write(make([]byte, size)); errors.Is(err, unix.ENOSPC) {
+			size /= 2
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// large is a content that fills more than what is left of a full disk.
+func large(letter string) string { return strings.Repeat(letter, 300<<10) }
