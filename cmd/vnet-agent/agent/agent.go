@@ -1,0 +1,208 @@
+// Package agent keeps one node of a cluster as the cluster says it should be: the
+// plugins and their configuration in place, packets brought to other nodes, the
+// documents of security groups in force, what dead pods left behind removed.
+//
+// It decides in which order things happen and what a failure of one means for the
+// others. How they happen is known to the packages that it calls.
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/vnet-cni/vnet-cni/cmd/vnet-agent/kube"
+	"github.com/vnet-cni/vnet-cni/pkg/attachment"
+	"github.com/vnet-cni/vnet-cni/pkg/netconf"
+)
+
+// Cluster is what the agent asks of the API server.
+type Cluster interface {
+	Nodes() []kube.Node
+	Namespaces() map[string]kube.Choice
+	Pods() map[string]kube.Pod
+	Documents() []kube.Document
+	Members() []kube.NodePods
+	Publish(ctx context.Context, pods []kube.PodEntry) error
+	Unpublish(ctx context.Context) error
+	Annotate(ctx context.Context, configMap, findings string) (wrote bool, err error)
+	Event(about kube.Ref, warning bool, reason, message string)
+}
+
+// Runtime is what the agent asks of the container runtime.
+type Runtime interface {
+	// Sandboxes returns the ids of all pod sandboxes that the runtime knows.
+	Sandboxes(ctx context.Context) (map[string]struct{}, error)
+}
+
+// Paths are the places on the node that the agent knows, the same in its
+// container.
+type Paths struct {
+	Config   string // of the agent
+	Source   string // folder with the binaries of the image
+	Binaries string // folder of the runtime's plugins
+	Conflist string // folder of the runtime's network configurations
+	State    string // of the plugins
+	Data     string // documents and defaults, which outlive a reboot
+	Sysctls  string // what shows the node's /proc/sys/net
+}
+
+// Agent keeps one node.
+type Agent struct {
+	Node    string // its name
+	Paths   Paths
+	Cluster Cluster
+	Runtime Runtime
+	Log     *slog.Logger
+	Every   time.Duration // between two looks at what nobody tells of
+
+	wake  chan struct{} // something watched changed
+	stats counters
+
+	mu    sync.Mutex
+	state state
+
+	documents documents
+	told      map[string]string // Events by what they are about, so that each is sent once
+}
+
+// state is what the rest of the program may ask for.
+type state struct {
+	began   time.Time // of the last pass
+	ended   time.Time
+	err     error
+	serving bool          // the node can serve ADD
+	conf    *netconf.Conf // of the network, once it is known
+}
+
+// Changed tells the agent to look at once. It never waits.
+func (a *Agent) Changed() {
+	select {
+	case a.wake <- struct{}{}:
+	default:
+	}
+}
+
+// New makes the agent of a node. Its Cluster and Runtime are set before it runs; it
+// can be told of changes at once.
+func New(node string, paths Paths, log *slog.Logger, every, grace time.Duration) *Agent {
+	return &Agent{
+		Node: node, Paths: paths, Log: log, Every: every,
+		wake: make(chan struct{}, 1), stats: newCounters(), told: map[string]string{},
+	}
+}
+
+// settle is how long changes are gathered before a pass, so that a hundred pods
+// that start at once are not a hundred passes.
+const settle = 100 * time.Millisecond
+
+// Run keeps the node until the context ends.
+func (a *Agent) Run(ctx context.Context) {
+	go a.watchLeases(ctx)
+	tick := time.NewTicker(a.Every)
+	defer tick.Stop()
+	for deep := true; ; {
+		a.look(ctx, deep)
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			deep = true
+		case <-a.wake:
+			deep = false
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(settle):
+			}
+		}
+	}
+}
+
+// look makes one pass and remembers how it went. A deep one also looks for damage
+// that only a listing of all rules would show.
+func (a *Agent) look(ctx context.Context, deep bool) {
+	began := time.Now()
+	a.mu.Lock()
+	a.state.began = began
+	a.mu.Unlock()
+	p := &pass{Agent: a, deep: deep}
+	err := p.run(ctx)
+	a.mu.Lock()
+	changed := fmt.Sprint(err) != fmt.Sprint(a.state.err)
+	a.state.ended, a.state.err, a.state.serving = time.Now(), err, p.serving
+	if p.conf != nil {
+		a.state.conf = p.conf
+	}
+	a.mu.Unlock()
+	a.stats.pass(time.Since(began), err)
+	if err != nil && changed {
+		a.Log.Error("the node is not as it should be", "error", err)
+	}
+	if err == nil && changed {
+		a.Log.Info("the node is as it should be")
+	}
+}
+
+// pass is one look at everything. Each step reads what earlier ones found out.
+type pass struct {
+	*Agent
+	facts
+	node    *attachment.Node
+	deep    bool
+	errs    []error
+	serving bool
+}
+
+// run makes the steps. Without knowing the node none of them makes sense; any
+// other that fails leaves the rest to be done, except that a node is not offered
+// to the runtime before it can serve.
+func (p *pass) run(ctx context.Context) error {
+	var err error
+	if p.node, err = attachment.OpenNode(); err != nil {
+		return err
+	}
+	defer p.node.Close()
+	if err := p.identify(); err != nil {
+		return err
+	}
+	for _, step := range []struct {
+		what string
+		do   func(context.Context) error
+	}{
+		{"install the plugins", p.installPlugins},
+		{"write the documents", p.writeDocuments},
+		{"reach the other nodes", p.reachNodes},
+		{"render the configuration", p.configure},
+		{"ready the node's kernel", p.readyKernel},
+		{"learn the pods of other nodes", p.learnMembers},
+		{"put the rules in force", p.enforce},
+	} {
+		p.try(step.what, func() error { return step.do(ctx) })
+	}
+	if len(p.errs) == 0 {
+		p.try("offer the node to the runtime", p.offer)
+	}
+	p.serving = p.offered()
+	for _, step := range []struct {
+		what string
+		do   func(context.Context) error
+	}{
+		{"follow the pods' annotations", p.followChoices},
+		{"publish the pods", p.publish},
+		{"tell of findings", p.tellFindings},
+		{"look at the pools", p.watchPools},
+	} {
+		p.try(step.what, func() error { return step.do(ctx) })
+	}
+	return errors.Join(p.errs...)
+}
+
+func (p *pass) try(what string, do func() error) {
+	if err := do(); err != nil {
+		p.errs = append(p.errs, fmt.Errorf("%s: %w", what, err))
+	}
+}

@@ -1,0 +1,155 @@
+package agent
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/vnet-cni/vnet-cni/pkg/attachment"
+	"github.com/vnet-cni/vnet-cni/pkg/policy"
+	"github.com/vnet-cni/vnet-cni/pkg/tally"
+)
+
+// counters are what the agent counts of its own work.
+type counters struct {
+	passes    *prometheus.CounterVec
+	duration  prometheus.Histogram
+	drifted   *prometheus.CounterVec
+	collected *prometheus.CounterVec
+}
+
+func newCounters() counters {
+	return counters{
+		passes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "vnet_agent_passes_total", Help: "Looks at the whole node, by result.",
+		}, []string{"result"}),
+		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "vnet_agent_pass_duration_seconds", Help: "How long a look at the whole node takes.",
+			Buckets: []float64{.01, .02, .05, .1, .2, .5, 1, 2, 5, 10},
+		}),
+		drifted: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "vnet_agent_repaired_total", Help: "What was not as it should be and was put right: routes, rules.",
+		}, []string{"what"}),
+		collected: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "vnet_agent_collected_total", Help: "What was removed that dead pods had left behind, by kind.",
+		}, []string{"kind"}),
+	}
+}
+
+func (c *counters) pass(d time.Duration, err error) {
+	result := "ok"
+	if err != nil {
+		result = "error"
+	}
+	c.passes.WithLabelValues(result).Inc()
+	c.duration.Observe(d.Seconds())
+}
+
+func (c *counters) drift(what string, n int) { c.drifted.WithLabelValues(what).Add(float64(n)) }
+
+// Registry returns the agent's metrics.
+func (a *Agent) Registry() *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(a.stats.passes, a.stats.duration, a.stats.drifted, a.stats.collected, &nodeMetrics{a})
+	return r
+}
+
+// What is read from the node when somebody asks.
+var (
+	poolSize = prometheus.NewDesc("vnet_pool_addresses", "Addresses of the node's pool, by what they are: used, free, cooling.", []string{"network", "subnet", "state"}, nil)
+	verbTime = prometheus.NewDesc("vnet_plugin_duration_seconds", "How long the plugin's verbs took.", []string{"network", "verb"}, nil)
+	verbErrs = prometheus.NewDesc("vnet_plugin_errors_total", "How the plugin's verbs failed, by CNI error code.", []string{"network", "verb", "code"}, nil)
+	ruleHits = prometheus.NewDesc("vnet_rule_packets_total", "First packets of flows that a rule decided about.", []string{"network", "nsg", "level", "direction", "rule", "access"}, nil)
+)
+
+// nodeMetrics reads the plugin's own records.
+type nodeMetrics struct{ *Agent }
+
+// Describe implements prometheus.Collector.
+func (m *nodeMetrics) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{poolSize, verbTime, verbErrs, ruleHits} {
+		out <- d
+	}
+}
+
+// Collect implements prometheus.Collector. What cannot be read is missing, and the
+// log says why.
+func (m *nodeMetrics) Collect(out chan<- prometheus.Metric) {
+	m.mu.Lock()
+	conf := m.state.conf
+	m.mu.Unlock()
+	if conf == nil {
+		return
+	}
+	for _, collect := range []func(string, chan<- prometheus.Metric) error{m.pools, m.verbs, m.rules} {
+		if err := collect(conf.Name, out); err != nil {
+			m.Log.Warn("metrics are not complete", "error", err)
+		}
+	}
+}
+
+func (m *nodeMetrics) pools(network string, out chan<- prometheus.Metric) error {
+	m.mu.Lock()
+	pools := m.state.conf.IPAM.Pools
+	m.mu.Unlock()
+	stats, err := attachment.Store(m.Paths.State, network).Stats(pools)
+	if err != nil {
+		return err
+	}
+	for _, s := range stats {
+		for state, n := range map[string]uint64{"used": s.Used, "free": s.Free, "cooling": s.Cooling} {
+			out <- prometheus.MustNewConstMetric(poolSize, prometheus.GaugeValue, float64(n), network, s.Subnet.String(), state)
+		}
+	}
+	return nil
+}
+
+func (m *nodeMetrics) verbs(network string, out chan<- prometheus.Metric) error {
+	counts, err := tally.Read(m.Paths.State, network)
+	if err != nil {
+		return err
+	}
+	for _, v := range counts.Verbs {
+		buckets, total := map[float64]uint64{}, uint64(0)
+		for i, n := range v.Buckets {
+			total += n
+			if i < len(tally.Bounds) {
+				buckets[tally.Bounds[i].Seconds()] = total
+			}
+		}
+		out <- prometheus.MustNewConstHistogram(verbTime, v.Count, v.Sum.Seconds(), buckets, network, v.Verb.String())
+		for code, n := range v.Errors {
+			out <- prometheus.MustNewConstMetric(verbErrs, prometheus.CounterValue, float64(n), network, v.Verb.String(), strconv.Itoa(int(code)))
+		}
+	}
+	return nil
+}
+
+func (m *nodeMetrics) rules(network string, out chan<- prometheus.Metric) error {
+	if !policy.Exists(m.Paths.State, network) {
+		return nil
+	}
+	node, err := attachment.OpenNode()
+	if err != nil {
+		return err
+	}
+	defer node.Close()
+	view, err := policy.InForce(m.Paths.State, network)
+	if err != nil {
+		return err
+	}
+	now, err := node.Firewall.Counts(m.Paths.State, network)
+	if err != nil {
+		return err
+	}
+	hits, err := view.Hits(now)
+	if err != nil {
+		return err
+	}
+	for _, h := range hits {
+		out <- prometheus.MustNewConstMetric(ruleHits, prometheus.CounterValue, float64(h.Packets),
+			network, h.NSG, h.Level, h.Direction.String(), h.Rule, h.Access)
+	}
+	return nil
+}

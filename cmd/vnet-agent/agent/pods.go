@@ -1,0 +1,173 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/vnet-cni/vnet-cni/cmd/vnet-agent/kube"
+	"github.com/vnet-cni/vnet-cni/ipam"
+	"github.com/vnet-cni/vnet-cni/pkg/attachment"
+	"github.com/vnet-cni/vnet-cni/pkg/netconf"
+)
+
+// attached is one attachment of the agent's network.
+type attached struct {
+	key    ipam.Key
+	lease  ipam.Lease
+	record attachment.Record
+}
+
+// attachments are the pods of this node, as their leases have them.
+func (p *pass) attachments() ([]attached, error) {
+	leases, err := attachment.Store(p.Paths.State, p.config.Network).Leases()
+	if err != nil {
+		return nil, err
+	}
+	var list []attached
+	for _, l := range leases {
+		if r, ours, err := attachment.Of(l); err == nil && ours {
+			list = append(list, attached{l.Key, l, r})
+		}
+	}
+	return list, nil
+}
+
+// followChoices gives running pods the groups that their annotations, or those of
+// their namespace, have come to name.
+func (p *pass) followChoices(context.Context) error {
+	if p.rules == nil {
+		return nil // nobody is judged, or it was said why not
+	}
+	list, err := p.attachments()
+	if err != nil {
+		return err
+	}
+	pods, namespaces := p.Cluster.Pods(), p.Cluster.Namespaces()
+	var errs []error
+	for _, a := range list {
+		pod, known := pods[a.record.Pod]
+		namespace, there := namespaces[pod.Namespace]
+		if !known || !there || pod.Terminating || !a.record.Judged {
+			continue // nobody says anything about it now
+		}
+		about := kube.PodRef(pod)
+		if err := p.choose(a, pod, namespace); err != nil {
+			err = fmt.Errorf("pod %s: %w", a.record.Pod, err)
+			p.tell(about, "SecurityGroupNotApplied", err.Error())
+			errs = append(errs, err)
+		} else {
+			p.untell(about)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// choose is what an ADD of the pod would choose now.
+func (p *pass) choose(a attached, pod kube.Pod, namespace kube.Choice) error {
+	wanted, err := wantedBy(pod, namespace)
+	if err != nil {
+		return err
+	}
+	key := ""
+	if wanted.NSG != "" {
+		if key, err = p.rules.Group(wanted.NSG); err != nil {
+			return err
+		}
+	}
+	asgs := wanted.ASGNames()
+	if key == a.record.Group && slices.Equal(asgs, a.record.ASGs) {
+		return nil
+	}
+	for _, name := range slices.Concat(nonEmpty(wanted.NSG, key), asgs) {
+		if !p.conf.Permits(pod.Namespace, name) {
+			return fmt.Errorf("nsg.allowed does not have %q for the pods of namespace %s", name, pod.Namespace)
+		}
+	}
+	changed, err := p.node.Choose(p.Paths.State, p.config.Network, a.key, wanted.NSG, asgs)
+	if changed {
+		p.Log.Info("pod has other security groups", "pod", a.record.Pod, "nsg", wanted.NSG, "asgs", asgs)
+	}
+	return err
+}
+
+// wantedBy is what the pod's annotations say, and where they say nothing its
+// namespace's. The reader is that of the plugin, so that both refuse the same.
+func wantedBy(pod kube.Pod, namespace kube.Choice) (netconf.Default, error) {
+	said := map[string]string{}
+	for _, c := range []struct {
+		key, own, namespace string
+		has                 bool
+	}{{"nsg", pod.NSG, namespace.NSG, pod.HasNSG}, {"asgs", pod.ASGs, namespace.ASGs, pod.HasASGs}} {
+		if c.has {
+			said[c.key] = c.own
+		} else if c.namespace != "" {
+			said[c.key] = c.namespace
+		}
+	}
+	data, err := json.Marshal(said)
+	if err != nil {
+		return netconf.Default{}, err
+	}
+	return netconf.ReadDefault(data)
+}
+
+func nonEmpty(names ...string) []string {
+	return slices.DeleteFunc(names, func(s string) bool { return s == "" })
+}
+
+// publish tells the agents of other nodes who is in which group here.
+func (p *pass) publish(ctx context.Context) error {
+	list, err := p.attachments()
+	if err != nil {
+		return err
+	}
+	entries := []kube.PodEntry{}
+	for _, a := range list {
+		if a.record.Judged {
+			entries = append(entries, kube.PodEntry{Addresses: attachment.Addrs(a.lease), NSG: a.record.Group, ASGs: a.record.ASGs})
+		}
+	}
+	return p.Cluster.Publish(ctx, entries)
+}
+
+// leasePoll is how often the agent looks whether a pod came or went: pods are to
+// be known elsewhere soon, and the plugin does not wait for an agent to tell.
+const leasePoll = 250 * time.Millisecond
+
+// watchLeases wakes the agent when the lease store was written.
+func (a *Agent) watchLeases(ctx context.Context) {
+	var last time.Time
+	tick := time.NewTicker(leasePoll)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if written := a.leasesWritten(); !written.Equal(last) {
+			last = written
+			a.Changed()
+		}
+	}
+}
+
+func (a *Agent) leasesWritten() time.Time {
+	a.mu.Lock()
+	conf := a.state.conf
+	a.mu.Unlock()
+	if conf == nil {
+		return time.Time{}
+	}
+	info, err := os.Stat(filepath.Join(a.Paths.State, conf.Name+".db"))
+	if err != nil {
+		return time.Time{}
+	}
+	return info.ModTime()
+}

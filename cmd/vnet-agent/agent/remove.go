@@ -1,0 +1,91 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/vnet-cni/vnet-cni/ipam"
+	"github.com/vnet-cni/vnet-cni/pkg/attachment"
+	"github.com/vnet-cni/vnet-cni/pkg/nodefiles"
+	"github.com/vnet-cni/vnet-cni/pkg/overlay"
+)
+
+// retry is how long the agent waits before it tries again to remove everything.
+const retry = 5 * time.Second
+
+// RunRemoval removes everything, and then is ready until the context ends.
+func (a *Agent) RunRemoval(ctx context.Context) {
+	for {
+		err := a.Remove(ctx)
+		a.mu.Lock()
+		a.state.began, a.state.ended, a.state.err, a.state.serving = time.Now(), time.Now(), err, err == nil
+		a.mu.Unlock()
+		wait := make(<-chan time.Time)
+		if err != nil {
+			a.Log.Error("not everything is removed", "error", err)
+			wait = time.After(retry)
+		} else {
+			a.Log.Info("everything is removed")
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-wait:
+		}
+	}
+}
+
+// Remove takes everything of ours off the node, the runtime's configuration first,
+// so that no pod comes meanwhile, and what it needs to find the rest last. Pods that
+// still run lose their network. What is gone already is success.
+func (a *Agent) Remove(ctx context.Context) error {
+	p := &pass{Agent: a}
+	if err := p.withdraw(); err != nil {
+		return err
+	}
+	var err error
+	if p.node, err = attachment.OpenNode(); err != nil {
+		return err
+	}
+	defer p.node.Close()
+	networks, err := ipam.Networks(a.Paths.State)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, n := range networks {
+		if err := p.removeNetwork(n); err != nil {
+			errs = append(errs, fmt.Errorf("remove network %s: %w", n, err))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	_, err = nodefiles.RemoveBinaries(a.Paths.Binaries)
+	return errors.Join(err, overlay.Remove(), nodefiles.RemoveAll(a.Paths.Data), nodefiles.RemoveAll(a.Paths.State), a.Cluster.Unpublish(ctx))
+}
+
+// removeNetwork removes every attachment, and then what they shared.
+func (p *pass) removeNetwork(network string) error {
+	store := attachment.Store(p.Paths.State, network)
+	leases, err := store.Leases()
+	if err != nil {
+		return err
+	}
+	for _, l := range leases {
+		record, _, err := attachment.Of(l)
+		if err != nil {
+			return err
+		}
+		release := func() error {
+			_, _, err := store.Release(l.Key)
+			return err
+		}
+		if err := p.node.Remove(p.Paths.State, network, l.Key, record, attachment.Addrs(l), release); err != nil {
+			return err
+		}
+	}
+	return p.node.Firewall.Remove(p.Paths.State, network)
+}

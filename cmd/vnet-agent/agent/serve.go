@@ -1,0 +1,73 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// stuck is after how long without a whole pass the agent is to be started again.
+const stuck = 2 * time.Minute
+
+// Healthy tells whether the agent goes on looking; an error of the node is no
+// reason to start it again.
+func (a *Agent) Healthy() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if since := time.Since(a.state.began); a.state.began.After(a.state.ended) && since > stuck {
+		return fmt.Errorf("the look at the node that began %s ago does not end", since.Round(time.Second))
+	}
+	return nil
+}
+
+// Ready tells whether the node serves pods and is as it should be.
+func (a *Agent) Ready() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case a.state.ended.IsZero():
+		return errors.New("the first look at the node is not over")
+	case a.state.err != nil:
+		return a.state.err
+	case !a.state.serving:
+		return errors.New("the node is not offered to the runtime")
+	}
+	return nil
+}
+
+// Serve answers questions about the agent until the context ends: /healthz,
+// /readyz, and /metrics for Prometheus.
+func (a *Agent) Serve(ctx context.Context, address string) error {
+	mux := http.NewServeMux()
+	mux.Handle("GET /healthz", answer(a.Healthy))
+	mux.Handle("GET /readyz", answer(a.Ready))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(a.Registry(), promhttp.HandlerOpts{}))
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w", address, err)
+	}
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	go func() {
+		<-ctx.Done()
+		server.Close()
+	}()
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve on %s: %w", address, err)
+	}
+	return nil
+}
+
+func answer(fault func() error) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		if err := fault(); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ok")
+	}
+}
