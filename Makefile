@@ -10,6 +10,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 LDFLAGS := -s -w -buildid= -X github.com/vnet-cni/vnet-cni/pkg/cnimain.Version=$(VERSION)
 BUILD := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
 UNIT := ./cmd/... ./ipam/... ./pkg/... ./plugins/...
+IMAGE ?= vnet-cni/vnet-agent:dev
 FUZZTIME ?= 10s
 TESTFLAGS ?=
 # Each test says how much it did.
@@ -17,7 +18,7 @@ TOLD := awk -f scripts/counts.awk
 
 .PHONY: help
 help: ## show this list
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: need-go ## static, stripped, reproducible binaries in bin/
@@ -25,12 +26,24 @@ build: need-go ## static, stripped, reproducible binaries in bin/
 	$(BUILD) -o $(BIN)/vnet-ipam ./ipam/vnet-ipam
 	$(BUILD) -o $(BIN)/vnetctl ./cmd/vnetctl
 
+.PHONY: agent
+agent: need-go ## the node agent for Kubernetes, in bin/
+	cd cmd/vnet-agent && $(BUILD) -o ../../$(BIN)/vnet-agent .
+
+.PHONY: image
+image: build agent peers ## the agent's image, with docker; IMAGE=name:tag
+	rm -rf $(BIN)/image && mkdir -p $(BIN)/image/opt/vnet-cni/bin $(BIN)/image/usr/local/bin
+	cp $(BIN)/vnet-agent $(BIN)/image/
+	cp $(BIN)/vnet $(BIN)/vnet-ipam $(BIN)/vnetctl $(PEERS)/portmap $(PEERS)/loopback $(BIN)/image/opt/vnet-cni/bin/
+	cp $(BIN)/vnetctl $(BIN)/image/usr/local/bin/
+	docker build -q -t $(IMAGE) -f cmd/vnet-agent/Dockerfile .
+
 .PHONY: demo
 demo: need-root need-net build peers ## two nodes and three pods in network namespaces (root)
 	@scripts/demo.sh
 
 .PHONY: test
-test: need-root need-test unit sdk integration ## unit tests, then tests with real packets (root; under five minutes)
+test: need-root need-test unit sdk agent-unit integration ## unit tests, then tests with real packets (root; under five minutes)
 
 .PHONY: unit
 unit: need-go need-root need-test ## the packages' own tests (root: some make namespaces)
@@ -44,9 +57,14 @@ integration: need-root need-test build peers ## the built plugins, driven by cni
 sdk: need-go ## our readers of documents against the types of Azure's SDK
 	cd integration/arm && $(GO) test -v $(TESTFLAGS) ./... | awk -f ../../scripts/counts.awk
 
+.PHONY: agent-unit
+agent-unit: need-go need-root ## the node agent's own tests
+	cd cmd/vnet-agent && $(GO) test -v $(TESTFLAGS) ./... | awk -f ../../scripts/counts.awk
+
 .PHONY: race
 race: need-go need-root need-test need-race ## the packages' tests under the race detector
 	$(GO) test -race $(TESTFLAGS) $(UNIT)
+	cd cmd/vnet-agent && $(GO) test -race $(TESTFLAGS) ./...
 
 .PHONY: soak
 soak: need-root need-test build peers ## the long forms: every kill point, more rounds (root)
@@ -64,6 +82,7 @@ fuzz: need-go ## every fuzz target for FUZZTIME (default 10s)
 lint: need-go need-lint $(LINT) ## golangci-lint, go vet and shellcheck
 	$(GO) vet ./...
 	$(LINT) run ./...
+	cd cmd/vnet-agent && $(GO) vet ./... && ../../$(LINT) run ./...
 	git ls-files -z '*.sh' .ci/run | xargs -0 shellcheck
 
 $(LINT): .ci/lint/go.mod .ci/lint/go.sum

@@ -212,7 +212,7 @@ remove_state() {
 	names=$(networks) || fail "the networks in $STATE_DIR cannot be listed"
 	for network in $names; do
 		rm -f "$STATE_DIR/$network.db" "$STATE_DIR/.$network.db".* "$STATE_DIR/$network.nsg" "$STATE_DIR/$network.nsg".new \
-			"$STATE_DIR/$network.nsg-rejected" "$STATE_DIR/$network.nsg-lock"
+			"$STATE_DIR/$network.nsg-rejected" "$STATE_DIR/$network.nsg-lock" "$STATE_DIR/$network.tally"
 	done
 	rm -f "$STATE_DIR/iptables" "$STATE_DIR/iptables.new" "$STATE_DIR/iptables.lock" "$STATE_DIR/members.lock"
 	rmdir "$STATE_DIR" 2>/dev/null || say "$STATE_DIR is kept: it holds other files"

@@ -7,6 +7,7 @@
 #   scripts/setup.sh net       iptables and ipset, for the demo
 #   scripts/setup.sh bench     what the benchmarks use
 #   scripts/setup.sh test      what the tests use besides
+#   scripts/setup.sh cluster   what a Kubernetes cluster of ours runs besides what it builds
 #   scripts/setup.sh lint      shellcheck
 set -euo pipefail
 
@@ -53,6 +54,9 @@ for want in "$@"; do
 	net) need_programs iptables=iptables ipset=ipset ip=iproute2 ping=iputils-ping socat=socat ;;
 	bench) need_programs iptables=iptables ipset=ipset ip=iproute2 iperf3=iperf3 ;;
 	test) need_programs iptables=iptables ipset=ipset ip=iproute2 strace=strace git=git ;;
+	cluster) need_programs containerd=containerd runc=runc etcd=etcd-server busybox=busybox-static openssl=openssl \
+		nc.openbsd=netcat-openbsd dig=bind9-dnsutils dash=dash curl=curl iptables=iptables nft=nftables ipset=ipset ip=iproute2 \
+		nsenter=util-linux unshare=util-linux flock=util-linux ;;
 	lint) need_programs shellcheck=shellcheck ;;
 	*) fail "unknown need \"$want\"" ;;
 	esac
