@@ -38,7 +38,7 @@ type Record struct {
 	Judged bool     `json:"judged,omitempty"` // the network's security groups decide about its traffic
 	Group  string   `json:"group,omitempty"`  // key of the group of its interface, or ""
 	ASGs   []string `json:"asgs,omitempty"`   // in lower case
-	Lost   bool     `json:"lost,omitempty"`   // the store was lost: nobody knows the groups
+	Lost   bool     `json:"lost,omitempty"`   // it may be in sets of other groups: the store was lost, or Choose is under way
 
 	Delegate *Delegate `json:"delegate,omitempty"` // nil: the address is from our own store
 	DNS      types.DNS `json:"dns,omitzero"`       // what a foreign IPAM plugin answered
@@ -78,6 +78,13 @@ func Addrs(l ipam.Lease) []netip.Addr {
 type Node struct {
 	Host     *link.Host
 	Firewall *firewall.Firewall
+	step     func(name string) // called before each step of a change; tests interrupt there
+}
+
+func (n *Node) at(step string) {
+	if n.step != nil {
+		n.step(step)
+	}
 }
 
 // OpenNode opens both in the caller's network namespace.
@@ -104,11 +111,14 @@ func (n *Node) Close() {
 // moment reachable unfiltered: link, proxy entry, flows, sets. What is gone already
 // is success. Then it calls release, which lets the lease go: that has to outlive
 // all of it, as it is how the rest is found when this process dies half-way.
-func (n *Node) Remove(stateDir, network string, r Record, addrs []netip.Addr, release func() error) error {
+func (n *Node) Remove(stateDir, network string, k ipam.Key, r Record, addrs []netip.Addr, release func() error) error {
 	if err := n.Host.DeleteVeth(r.HostVeth); err != nil {
 		return cnierr.Wrap(cnierr.Kernel, err)
 	}
 	return cnierr.Wrap(cnierr.Firewall, n.Firewall.Leaving(stateDir, func() error {
+		if err := r.refresh(stateDir, network, k); err != nil {
+			return err
+		}
 		for _, a := range addrs {
 			if err := n.Forget(network, r, a); err != nil {
 				return err
@@ -116,6 +126,22 @@ func (n *Node) Remove(stateDir, network string, r Record, addrs []netip.Addr, re
 		}
 		return release()
 	}))
+}
+
+// refresh reads the groups again, which Choose may have changed since the record
+// was read.
+func (r *Record) refresh(stateDir, network string, k ipam.Key) error {
+	if !r.Judged {
+		return nil
+	}
+	l, found, err := Store(stateDir, network).Get(k)
+	if err != nil {
+		return cnierr.OfStore(err)
+	}
+	if now, ours, err := Of(l); found && ours && err == nil {
+		r.Group, r.ASGs, r.Lost = now.Group, now.ASGs, now.Lost
+	}
+	return nil
 }
 
 // Forget takes an address whose link is gone off the record's uplink and out of

@@ -183,7 +183,7 @@ func TestRemoveIsIdempotent(t *testing.T) {
 		t.Fatalf("the pod is not there:\n%s", during)
 	}
 	for range 3 {
-		must(t, n.Remove(t.TempDir(), "pods", r, list, func() error { return nil }))
+		must(t, n.Remove(t.TempDir(), "pods", ipam.Key{}, r, list, func() error { return nil }))
 		if after := tables(t); after != before {
 			t.Errorf("the node has\n%s\n--- instead of\n%s", after, before)
 		}
@@ -200,7 +200,7 @@ func TestRemoveOfAHalf(t *testing.T) {
 			list := addrs("10.241.4.7", "fd00:241::7")
 			r := attach(t, n, "pods", "c1", true, list)
 			sh(t, strings.ReplaceAll(row, "HOST", r.HostVeth))
-			must(t, n.Remove(t.TempDir(), "pods", r, list, func() error { return nil }))
+			must(t, n.Remove(t.TempDir(), "pods", ipam.Key{}, r, list, func() error { return nil }))
 			if after := tables(t); strings.Contains(after, "10.241.4.7") || strings.Contains(after, "241::7") || strings.Contains(after, r.HostVeth) {
 				t.Errorf("left behind:\n%s", after)
 			}
@@ -238,7 +238,7 @@ func TestProblems(t *testing.T) {
 			t.Errorf("without a route: %q", got)
 		}
 	}
-	must(t, n.Remove(t.TempDir(), "pods", r, list, func() error { return nil }))
+	must(t, n.Remove(t.TempDir(), "pods", ipam.Key{}, r, list, func() error { return nil }))
 	if got := look(); !strings.Contains(got, r.HostVeth+" is gone") || !strings.Contains(got, "10.241.4.7 is not in ipset") {
 		t.Errorf("a removed pod: %q", got)
 	}

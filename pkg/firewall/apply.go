@@ -36,11 +36,13 @@ func (f *Firewall) judge(n Network, programs []*iptables) error {
 	return fmt.Errorf("network %s: pods with new security groups came %d times while the rules were changed", n.Name, restoreTries)
 }
 
-// serve reports whether the policies have the groups of all pods of this moment.
+// serve reports whether the policies have the groups of all pods of this moment, as
+// far as they can be had.
 func (p *Policies) serve() (bool, error) {
 	pods, err := p.list()
-	for _, key := range GroupsOf(pods...) {
-		if p.Interfaces[key] == nil {
+	for _, pod := range pods {
+		waits := pod.Remote && slices.Contains(p.Unusable, pod.Group)
+		if pod.Group != "" && p.Interfaces[pod.Group] == nil && !waits {
 			return false, err
 		}
 	}
@@ -135,7 +137,7 @@ func (f *Firewall) judgeFamily(n Network, p *iptables, policies *Policies, readi
 // makeMemberSets creates the sets that pods are members of.
 func (f *Firewall) makeMemberSets(network string, p *Policies, fam family) error {
 	var requests []nlsock.Request
-	for _, name := range []string{judgedSet(fam), entrySet(fam), memberSet(network, fam), ownGroupSet(network, fam)} {
+	for _, name := range []string{judgedSet(fam), farSet(fam), entrySet(fam), memberSet(network, fam), ownGroupSet(network, fam)} {
 		requests = append(requests, f.sets.creation(name, hashIP, fam))
 	}
 	for key := range p.Interfaces {
@@ -287,7 +289,7 @@ func (f *Firewall) sweepGroups(network string, p *Policies, wanted []*program.Se
 	for _, s := range wanted {
 		keep[s.Name] = true
 	}
-	for key := range p.Interfaces {
+	for _, key := range slices.AppendSeq(slices.Clone(p.Unusable), maps.Keys(p.Interfaces)) {
 		keep[groupSet(network, key, fam)] = true
 	}
 	names, err := f.sets.names()

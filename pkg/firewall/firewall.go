@@ -84,7 +84,8 @@ func (f *Firewall) Ensure(n Network) error {
 
 // AddPod makes the addresses a pod's: it may send, is accepted, judged with the
 // network's judging and masqueraded with its masquerade. Repeating it is harmless.
-// Without the sets, which Ensure creates, errors.Is(err, unix.ENOENT) holds.
+// Without the sets, which Ensure creates, errors.Is(err, unix.ENOENT) holds. An address
+// that was another node's pod's until now is nobody else's any more.
 //
 // Ensure has to follow, also where it came before: only then is it sure that
 // nobody took the rules of the pod's group away before it was known as a member.
@@ -93,6 +94,11 @@ func (f *Firewall) AddPod(n Network, p Pod) error {
 		a = a.Unmap()
 		fam := familyOf(a)
 		sets, asgs := podSets(n, p, fam)
+		if n.Judging != nil && !p.Remote {
+			if err := f.evict(a); err != nil {
+				return fmt.Errorf("network %s: %w", n.Name, err)
+			}
+		}
 		for _, set := range asgs {
 			if err := f.sets.create(set, hashIP, fam); err != nil {
 				return fmt.Errorf("network %s: %w", n.Name, err)
@@ -110,24 +116,29 @@ func (f *Firewall) AddPod(n Network, p Pod) error {
 	return nil
 }
 
-// Admit is AddPod for all pods that are listed, for sets that somebody emptied. A
-// pod whose sets are not there has just come: its own ADD makes them.
+// Admit is AddPod for all pods that are listed, for sets that somebody emptied, and
+// SyncRemote for those of other nodes. A pod whose sets are not there has just come:
+// its own ADD makes them.
 func (f *Firewall) Admit(n Network, list func() ([]Pod, error)) error {
-	unlock, err := lockMembers(n.StateDir)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	pods, err := list()
-	if err != nil {
-		return err
-	}
-	for _, p := range pods {
-		if err := f.AddPod(n, p); err != nil && !errors.Is(err, unix.ENOENT) {
+	return f.Alone(n.StateDir, func() error {
+		pods, err := list()
+		if err != nil {
 			return err
 		}
-	}
-	return nil
+		for _, p := range pods {
+			if p.Remote {
+				continue
+			}
+			if err := f.AddPod(n, p); err != nil && !errors.Is(err, unix.ENOENT) {
+				return err
+			}
+		}
+		if n.Judging == nil {
+			return nil
+		}
+		_, err = f.SyncRemote(n.Name, list)
+		return err
+	})
 }
 
 // RemovePod undoes AddPod whatever the network's configuration is by now. An
@@ -156,14 +167,22 @@ func (f *Firewall) membersOf(network string, fam family) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	return memberSetsOf(names, network, fam), nil
+}
+
+// memberSetsOf picks the sets of the network that pods are members of.
+func memberSetsOf(names []string, network string, fam family) []string {
 	return slices.DeleteFunc(judgingSetsOf(names, network, fam), func(name string) bool {
 		return strings.HasPrefix(name, contentSets(network))
-	}), nil
+	})
 }
 
 // Problems tells what is missing for the network and for the pods: rules, sets or
 // membership. Without pods it is about the network only. It changes nothing and
 // starts no program.
+//
+// Of pods of other nodes it says which sets have fewer members than they and the other
+// pods given; SyncRemote repairs more.
 //
 // It takes any set of exceptions that rules of the network use for the right
 // one: a network's exceptions change while its pods live.
@@ -184,7 +203,15 @@ func (f *Firewall) Problems(n Network, pods ...Pod) ([]string, error) {
 		}
 		problems = append(problems, emptied...)
 	}
+	missing, err := f.missingRemote(n, pods)
+	if err != nil {
+		return nil, err
+	}
+	problems = append(problems, missing...)
 	for _, p := range pods {
+		if p.Remote {
+			continue
+		}
 		for _, a := range p.Addrs {
 			missing, err := f.missing(n, p, a.Unmap())
 			if err != nil {
@@ -231,6 +258,9 @@ func (f *Firewall) missing(n Network, p Pod, a netip.Addr) ([]string, error) {
 // podSets names the sets that a pod's address of the family belongs to, and apart
 // from them those of its application security groups.
 func podSets(n Network, p Pod, f family) (sets, asgs []string) {
+	if p.Remote {
+		return p.membership(n.Name, f)
+	}
 	sets = []string{f.podSet()}
 	if n.Masquerade {
 		sets = append(sets, masqSet(n.Name, f))

@@ -79,7 +79,8 @@ func (d deniedFlows) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 		return false
 	}
 	sender, receiver := d.pods[from], d.pods[to]
-	if sender != nil && receiver != nil && d.policies.SameNodeFree {
+	here, there := sender != nil && !sender.Remote, receiver != nil && !receiver.Remote
+	if here && there && d.policies.SameNodeFree {
 		return false
 	}
 	f := nsg.Flow{Protocol: nsg.Protocol(flow.Forward.Protocol), LocalASGs: asgsOf(sender), RemoteASGs: asgsOf(receiver)}
@@ -91,8 +92,11 @@ func (d deniedFlows) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 		f.LocalPort, f.RemotePort = 0, 0 // of an echo: type, code and identifier
 	}
 	f.Direction = nsg.Outbound
-	if d.denies(sender, f) {
+	if here && d.denies(sender, f) {
 		return true
+	}
+	if here && !there {
+		return false // the receiver's node judges it
 	}
 	f.Direction = nsg.Inbound
 	f.Local, f.LocalPort, f.LocalASGs, f.Remote, f.RemotePort, f.RemoteASGs = f.Remote, f.RemotePort, f.RemoteASGs, f.Local, f.LocalPort, f.LocalASGs

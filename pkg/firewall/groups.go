@@ -14,7 +14,11 @@ type Pod struct {
 	Addrs []netip.Addr
 	Group string   // key of the security group of its interface; "": none
 	ASGs  []string // its application security groups, in lower case
-	Lost  bool     // nobody knows its groups any more
+	Lost  bool     // it may be in sets of other groups than these
+	// Remote says that the pod is another node's: it counts as a member of its groups
+	// here, and what enters the cluster at this node and is for it is judged here, where
+	// the sender's address is still the true one.
+	Remote bool
 }
 
 // Judging is how the pods of a network are judged by security groups.
@@ -22,8 +26,8 @@ type Judging struct {
 	// Groups are the keys of those groups whose rules have to be in place, besides
 	// that of the subnet.
 	Groups []string
-	// Pods lists the living pods. It is asked when rules are installed: they are
-	// for the families of all.
+	// Pods lists the living pods, those of other nodes too. It is asked when rules are
+	// installed: they are for the families of all.
 	Pods func() ([]Pod, error)
 	// Stale tells whether the rules in the kernel, if any, are not those of today.
 	// It is asked again under the lock. Nil: they are.
@@ -43,7 +47,10 @@ type Judging struct {
 type Policies struct {
 	Subnet     *nsg.Policy            // nil: the subnet has no group
 	Interfaces map[string]*nsg.Policy // by key, for each group that a pod has
-	Pods       []Pod
+	// Unusable are the keys of groups that only pods of other nodes have and that cannot
+	// be had here, or not yet. What enters here for such a pod waits, and is dropped.
+	Unusable []string
+	Pods     []Pod
 	// List lists the pods again, for those that came and went meanwhile. Nil: Pods
 	// are all.
 	List func() ([]Pod, error)
@@ -63,7 +70,8 @@ type Policies struct {
 }
 
 // Count is how many packets, and bytes, one rule of a group has decided about:
-// the first packets of flows.
+// the first packets of flows, those that are for a pod of another node and enter
+// at this one included.
 type Count struct {
 	Group     string // as CountedGroup has it
 	Direction nsg.Direction
@@ -111,23 +119,37 @@ func groupChain(network, key string, d nsg.Direction) string {
 
 func judgedSet(f family) string { return "vnet-judged-" + f.suffix() }
 
+// farSet holds the pods of other nodes, of all networks: what is for one of them and
+// comes neither from a pod of this node nor from the node itself is judged here.
+func farSet(f family) string { return "vnet-far-" + f.suffix() }
+
 // entrySet is always empty.
 func entrySet(f family) string { return "vnet-entry-" + f.suffix() }
 
-func memberSet(network string, f family) string { return "vnet-net-" + tag(network) + "-" + f.suffix() }
+// Beginnings of the names of sets that judged pods are members of.
+const (
+	memberSetStart   = "vnet-net-"
+	ownGroupSetStart = "vnet-if-"
+	groupSetStart    = "vnet-nsg-"
+	asgSetStart      = "vnet-asg-"
+)
+
+func memberSet(network string, f family) string {
+	return memberSetStart + tag(network) + "-" + f.suffix()
+}
 
 // ownGroupSet holds the pods with a group of their own, whichever it is.
 func ownGroupSet(network string, f family) string {
-	return "vnet-if-" + tag(network) + "-" + f.suffix()
+	return ownGroupSetStart + tag(network) + "-" + f.suffix()
 }
 
-func groupSets(network string) string { return "vnet-nsg-" + networkID(network) + "-" }
+func groupSets(network string) string { return groupSetStart + networkID(network) + "-" }
 
 func groupSet(network, key string, f family) string {
 	return groupSets(network) + program.Hash(key) + "-" + f.suffix()
 }
 
-func asgSets(network string) string { return "vnet-asg-" + networkID(network) + "-" }
+func asgSets(network string) string { return asgSetStart + networkID(network) + "-" }
 
 func asgSet(network, asg string, f family) string {
 	return asgSets(network) + program.Hash(strings.ToLower(asg)) + "-" + f.suffix()
@@ -148,6 +170,7 @@ func judgedSets(n Network, f family) []wantedSet {
 	sets := []wantedSet{
 		{name: judgedSet(f), typ: hashIP, family: f, references: 3},
 		{name: entrySet(f), typ: hashIP, family: f, references: 2},
+		{name: farSet(f), typ: hashIP, family: f, references: 1},
 		{name: memberSet(n.Name, f), typ: hashIP, family: f, references: 2},
 		{name: ownGroupSet(n.Name, f), typ: hashIP, family: f, references: 2},
 	}
@@ -159,9 +182,13 @@ func judgedSets(n Network, f family) []wantedSet {
 
 // membership names the sets that the pod's addresses of a family belong to.
 // Those of its application security groups may have to be made: a rule that
-// names them may come later.
+// names them may come later. Only a pod of this node waits for a network to judge
+// it, and may send.
 func (p Pod) membership(network string, f family) (sets, asgs []string) {
 	sets = []string{judgedSet(f), memberSet(network, f)}
+	if p.Remote {
+		sets[0] = farSet(f)
+	}
 	if p.Group != "" {
 		sets = append(sets, ownGroupSet(network, f), groupSet(network, p.Group, f))
 	}

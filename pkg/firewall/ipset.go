@@ -152,9 +152,13 @@ func (s *sets) do(requests []nlsock.Request) error { return s.named(s.conn.Do(re
 func (s *sets) additions(name string, prefixes []netip.Prefix) []nlsock.Request {
 	out := make([]nlsock.Request, 0, len(prefixes))
 	for _, p := range prefixes {
-		out = append(out, s.member(fmt.Sprintf("add %s to ipset %s", p, name), nl.IPSET_CMD_ADD, name, p))
+		out = append(out, s.addition(name, p))
 	}
 	return out
+}
+
+func (s *sets) addition(name string, p netip.Prefix) nlsock.Request {
+	return s.member(fmt.Sprintf("add %s to ipset %s", p, name), nl.IPSET_CMD_ADD, name, p)
 }
 
 // portAdditions are requests that add ranges to a set of ports.
@@ -182,15 +186,20 @@ func (s *sets) setAdditions(name string, members []string) []nlsock.Request {
 
 // add puts a prefix into the set; being in it already is success.
 func (s *sets) add(name string, p netip.Prefix) error {
-	return s.named(s.conn.Do(s.member(fmt.Sprintf("add %s to ipset %s", p, name), nl.IPSET_CMD_ADD, name, p)))
+	return s.named(s.conn.Do(s.addition(name, p)))
 }
 
 // remove takes a prefix out of the set; not being in it is success, and so
 // is the absence of the set or of ipset.
 func (s *sets) remove(name string, p netip.Prefix) error {
-	r := s.member(fmt.Sprintf("remove %s from ipset %s", p, name), nl.IPSET_CMD_DEL, name, p)
+	return unlessNoIPSet(s.named(s.conn.Do(s.removal(name, p.Addr()))))
+}
+
+// removal is the request of remove.
+func (s *sets) removal(name string, a netip.Addr) nlsock.Request {
+	r := s.member(fmt.Sprintf("remove %s from ipset %s", a, name), nl.IPSET_CMD_DEL, name, single(a))
 	r.Ignore = []syscall.Errno{unix.ENOENT}
-	return unlessNoIPSet(s.named(s.conn.Do(r)))
+	return r
 }
 
 // contains reports membership; unix.ENOENT when there is no such set.

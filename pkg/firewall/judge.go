@@ -95,13 +95,17 @@ func judgedEntries(f family) []entries {
 }
 
 // forwarding is the chain for what is neither from nor to the node itself. A
-// packet to a pod's interface that is for nobody known goes nowhere. Like all rules
-// that many packets match, these have no comment: it would be a match of its own.
+// packet to a pod's interface that is for nobody known goes nowhere. What comes from
+// elsewhere and goes on to a pod of another node is judged here by that pod's groups:
+// there it arrives with this node's address, if it came through a service. What pods
+// of this node send there is judged there. Like all rules that many packets match,
+// these have no comment: it would be a match of its own.
 func forwarding(f family) chain {
 	return chain{name: forwardChain, rules: []string{
 		"-o vnet+ -m set ! --match-set " + f.podSet() + " dst -j DROP",
 		"-i vnet+ -j " + outChain,
 		"-o vnet+ -j " + inChain,
+		"! -i vnet+ ! -o vnet+ -m set --match-set " + farSet(f) + " dst -j " + inChain,
 		"! -o vnet+ -j " + strayChain,
 	}}
 }

@@ -51,6 +51,32 @@ func lockMembers(stateDir string) (unlock func(), err error) {
 	return lockAs(filepath.Join(stateDir, membersFile), unix.LOCK_EX, lockDeadline)
 }
 
+// Alone runs do, in which pods may join and leave sets and the list of the living
+// may change, while nobody else puts listed pods into sets or takes one out with
+// Leaving. It must not call what does so itself: Ensure, Admit, Leaving or Alone.
+func (f *Firewall) Alone(stateDir string, do func() error) error {
+	if err := os.MkdirAll(stateDir, 0o700); err != nil {
+		return fmt.Errorf("make the state directory: %w", err)
+	}
+	unlock, err := lockMembers(stateDir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return do()
+}
+
+// Settled waits until nobody is changing the judgement of the network: whoever does
+// so afterwards listed its pods afterwards.
+func (f *Firewall) Settled(n Network) error {
+	unlock, err := lockChange(n, f.patience)
+	if err != nil {
+		return err
+	}
+	unlock()
+	return nil
+}
+
 // Leaving runs do, which takes a pod out of the sets and then off the list of the
 // living, while nobody puts listed pods into sets. Without the lock's file nobody
 // ever did.

@@ -14,7 +14,9 @@ import (
 // Remove takes away the network's chains, entries and sets, also those of an
 // installation that never came to its end, and those of the node when no pod
 // that needs them is left. Rules of others stay. It needs no configuration; what
-// is not there is removed already. ErrLocked is as with Ensure.
+// is not there is removed already. ErrLocked is as with Ensure. While the network has
+// pods of other nodes, which SyncRemote takes out, its rules are needed for what enters
+// here, and all of them stay.
 func (f *Firewall) Remove(stateDir, network string) error {
 	unlock, err := lock(stateDir, f.patience)
 	if err != nil {
@@ -58,6 +60,9 @@ func setsOf(names []string, network string, fam family) []string {
 func (f *Firewall) removeFamily(stateDir, network string, fam family) error {
 	names, err := f.sets.names()
 	if err != nil {
+		return err
+	}
+	if has, err := f.hasRemote(network, fam); err != nil || has {
 		return err
 	}
 	n := Network{Name: network, StateDir: stateDir}

@@ -41,7 +41,11 @@ func (f *Firewall) EndJudging(stateDir, network string, pods func() ([]Pod, erro
 	}
 	for _, p := range living {
 		for _, a := range p.Addrs { // or the node-wide chains would drop it for want of a network
-			if err := f.sets.remove(judgedSet(familyOf(a)), single(a.Unmap())); err != nil {
+			known := judgedSet(familyOf(a))
+			if p.Remote {
+				known = farSet(familyOf(a))
+			}
+			if err := f.sets.remove(known, single(a.Unmap())); err != nil {
 				return err
 			}
 		}
@@ -84,13 +88,14 @@ func (f *Firewall) destroyJudgingSets(fam family, sets []string) error {
 		}
 	}
 	// The set of the judged goes last: it tells that the others are needed.
-	for _, set := range []string{entrySet(fam), judgedSet(fam)} {
+	for _, set := range []string{farSet(fam), entrySet(fam), judgedSet(fam)} {
 		f.step("destroy " + set)
 		h, err := f.sets.header(set)
 		if noSuchSet(err) {
 			continue
 		}
-		if err != nil || h.members+h.references > 0 {
+		// Who is left in the set of other nodes' pods without a rule is of no network.
+		if err != nil || h.references > 0 || h.members > 0 && set != farSet(fam) {
 			return err
 		}
 		if err := f.destroyOrLeave(set); err != nil {
@@ -123,7 +128,9 @@ func (f *Firewall) removeJudgingRules(n Network, p *iptables, without bool) (gon
 	if _, err := f.restoreWithout(n.Name, p, true); err != nil {
 		return false, err
 	}
-	f.awaitUnused(judgedSet(p.family))
+	for _, set := range []string{farSet(p.family), judgedSet(p.family)} {
+		f.awaitUnused(set)
+	}
 	return true, nil
 }
 

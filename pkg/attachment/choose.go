@@ -1,0 +1,141 @@
+package attachment
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+
+	"github.com/vnet-cni/vnet-cni/ipam"
+	"github.com/vnet-cni/vnet-cni/pkg/cnierr"
+	"github.com/vnet-cni/vnet-cni/pkg/firewall"
+	"github.com/vnet-cni/vnet-cni/pkg/policy"
+)
+
+// Choose gives a running pod another security group, by name or resource id, "" for
+// none, and other application security groups. For a group that the documents do not
+// have or that cannot be used nothing is changed. Without the lease there is nothing
+// to do, and while its ADD or DEL is under way the error has the code TryAgain.
+//
+// At every moment the pod is judged by the old groups, the new ones or both: the
+// record names the new ones first, then the pod joins their sets, then their rules are
+// made sure of, and only then it leaves the others. A record that is marked as lost says that the
+// pod may be in sets of other groups: with that Choose begins and ends, so that
+// whatever interrupts it the next Choose, or DEL, takes the pod out of them. Running
+// flows keep their verdict.
+func (n *Node) Choose(stateDir, network string, k ipam.Key, group string, asgs []string) (changed bool, err error) {
+	rules, err := policy.Reopen(stateDir, network, Pods(stateDir, network))
+	if err != nil {
+		return false, cnierr.Wrap(cnierr.Documents, err)
+	}
+	c := choice{node: n, stateDir: stateDir, network: network, key: k}
+	if group != "" {
+		if c.group, err = rules.Group(group); err != nil {
+			return false, cnierr.Wrap(cnierr.Documents, err)
+		}
+	}
+	for _, asg := range asgs {
+		c.asgs = append(c.asgs, strings.ToLower(asg))
+	}
+	if err := n.Firewall.Alone(stateDir, c.begin); err != nil || !c.begun {
+		return false, cnierr.Wrap(cnierr.Firewall, err)
+	}
+	if err := c.install(rules); err != nil {
+		return false, cnierr.Wrap(cnierr.Firewall, err)
+	}
+	if err := n.Firewall.Alone(stateDir, c.end); err != nil {
+		return false, cnierr.Wrap(cnierr.Firewall, err)
+	}
+	return true, nil
+}
+
+// choice is a Choose on its way.
+type choice struct {
+	node              *Node
+	stateDir, network string
+	key               ipam.Key
+	group             string
+	asgs              []string
+
+	begun  bool // there is something to do
+	lease  ipam.Lease
+	record Record
+}
+
+// begin records the new groups and joins their sets. It runs alone, and so does
+// what a DEL does from leaving the sets on: the lease cannot go in between, and come
+// back by being recorded.
+func (c *choice) begin() error {
+	l, r, found, err := c.attached()
+	if err != nil || !found {
+		return err
+	}
+	if r.Group == c.group && slices.Equal(r.ASGs, c.asgs) && !r.Lost {
+		return nil
+	}
+	if !r.Judged {
+		return cnierr.Errorf(cnierr.Documents, "container %s, interface %s: it was attached without security groups, and gets some only when it is attached anew", c.key.ContainerID, c.key.IfName)
+	}
+	// An ADD makes the link after it has joined the sets, by groups that it knows.
+	if _, made, err := c.node.Host.Link(r.HostVeth); err != nil {
+		return cnierr.Wrap(cnierr.Kernel, err)
+	} else if !made {
+		return cnierr.Errorf(cnierr.TryAgain, "container %s, interface %s: it is being attached or detached", c.key.ContainerID, c.key.IfName)
+	}
+	r.Group, r.ASGs, r.Lost = c.group, c.asgs, true
+	c.begun, c.lease, c.record = true, l, r
+	c.node.at("record the new groups")
+	if err := c.write(); err != nil {
+		return err
+	}
+	c.node.at("join the new groups")
+	return c.node.Firewall.Join(c.network, c.pod())
+}
+
+// install makes sure of the rules of the new group. Somebody who listed the pods
+// before they had it may be about to take them away.
+func (c *choice) install(rules *policy.Rules) error {
+	n := c.record.Rules(c.network, c.stateDir, Addrs(c.lease))
+	n.Judging = rules.Judging(c.pod())
+	c.node.at("wait for others")
+	if err := c.node.Firewall.Settled(n); err != nil {
+		return err
+	}
+	c.node.at("install the rules")
+	return c.node.Firewall.Ensure(n)
+}
+
+// end leaves all other groups, unless the attachment has gone meanwhile or was
+// given others still.
+func (c *choice) end() error {
+	l, _, found, err := c.attached()
+	if err != nil || !found || !bytes.Equal(l.Attachment, c.lease.Attachment) {
+		return err
+	}
+	c.node.at("leave the old groups")
+	if err := c.node.Firewall.LeaveOthers(c.network, c.pod()); err != nil {
+		return err
+	}
+	c.record.Lost = false
+	c.node.at("record the end")
+	return c.write()
+}
+
+func (c *choice) pod() firewall.Pod { return c.record.FilterPod(Addrs(c.lease)...) }
+
+// attached reads the attachment as it is now.
+func (c *choice) attached() (l ipam.Lease, r Record, found bool, err error) {
+	l, found, err = Store(c.stateDir, c.network).Get(c.key)
+	if err != nil || !found {
+		return l, r, false, cnierr.OfStore(err)
+	}
+	r, ours, err := Of(l)
+	return l, r, ours, cnierr.Wrap(cnierr.Store, err)
+}
+
+func (c *choice) write() error {
+	var err error
+	if c.lease.Attachment, err = c.record.Encode(); err != nil {
+		return cnierr.Wrap(cnierr.Store, err)
+	}
+	return cnierr.OfStore(Store(c.stateDir, c.network).Record(c.lease))
+}
