@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/vnet-cni/vnet-cni/pkg/attachment"
+	"github.com/vnet-cni/vnet-cni/pkg/collect"
 	"github.com/vnet-cni/vnet-cni/pkg/firewall"
 	"github.com/vnet-cni/vnet-cni/pkg/policy"
 )
@@ -87,34 +87,16 @@ func (a *app) applyTo(n *node, network string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	rules, err := policy.Reopen(a.stateDir, network, attachment.Pods(a.stateDir, network))
-	if err != nil {
-		return "", err
-	}
-	pods, err := attachment.Pods(a.stateDir, network)()
-	if err != nil {
-		return "", err
-	}
-	want := withFamilies(rulesFor(network, a.stateDir, leases), inForce.Config)
-	want.Judging = rules.Judging(pods...)
-	want.Judging.Wait, want.Judging.Anew = true, true
-	changed := want.Judging.Stale()
-	damaged, err := n.Firewall.Problems(want, pods...)
-	if err != nil {
-		return "", err
-	}
-	if err := n.Firewall.Ensure(want); err != nil {
-		return "", err
-	}
-	if err := n.Firewall.Admit(want, attachment.Pods(a.stateDir, network)); err != nil {
-		return "", err
-	}
+	const anew = true // for damage that only a listing would show
+	done, err := n.Enforce(withFamilies(collect.RulesFor(network, a.stateDir, leases), inForce.Config), inForce.Config, anew)
 	switch {
-	case policy.Rejected(a.stateDir, network) != "":
+	case err != nil:
+		return "", err
+	case done.Rejected != "":
 		return applyRejected, nil
-	case changed:
+	case done.Changed:
 		return applyApplied, nil
-	case len(damaged) > 0:
+	case len(done.Repaired) > 0:
 		return applyRepaired, nil
 	}
 	return applyUnchanged, nil

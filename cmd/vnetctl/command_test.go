@@ -12,6 +12,7 @@ import (
 
 	"github.com/vnet-cni/vnet-cni/ipam"
 	"github.com/vnet-cni/vnet-cni/pkg/attachment"
+	"github.com/vnet-cni/vnet-cni/pkg/collect"
 )
 
 func TestCommandLine(t *testing.T) {
@@ -167,7 +168,7 @@ func TestOnlyWhatIsCertainlyGoneIsCollected(t *testing.T) {
 		}
 	}
 
-	report := decode[gcReport](t, vnetctl("gc", "-o", "json", "--state-dir", dir, "--cni-path", plugins).must(t))
+	report := decode[collect.Report](t, vnetctl("gc", "-o", "json", "--state-dir", dir, "--cni-path", plugins).must(t))
 	if got, err := os.ReadFile(called); err != nil || string(got) != "DEL foreign eth0\n" {
 		t.Errorf("the foreign IPAM plugin was called with %q (%v)", got, err)
 	}

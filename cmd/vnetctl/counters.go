@@ -7,8 +7,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/vnet-cni/vnet-cni/pkg/firewall"
-	"github.com/vnet-cni/vnet-cni/pkg/firewall/program"
 	"github.com/vnet-cni/vnet-cni/pkg/nsg"
 	"github.com/vnet-cni/vnet-cni/pkg/policy"
 )
@@ -100,65 +98,15 @@ func (a *app) countersOf(n *node, network string) ([]counterEntry, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := tally{network: network, left: map[firewall.Count]firewall.Count{}}
-	for _, c := range policy.Sum(v.Counted(), now) {
-		about := firewall.Count{Group: c.Group, Direction: c.Direction, Rule: c.Rule}
-		t.order = append(t.order, about)
-		t.left[about] = c
-	}
-	if key := v.Subnet(); key != "" {
-		if err := t.group(v, "subnet", key, firewall.SubnetKey); err != nil {
-			return nil, err
-		}
-	}
-	for _, key := range v.Used() {
-		if err := t.group(v, "interface", key, key); err != nil {
-			return nil, err
-		}
-	}
-	t.removed("", "", "")
-	return t.entries, nil
-}
-
-// tally assigns counts to the rules that they are of.
-type tally struct {
-	network string
-	order   []firewall.Count                  // what was counted about
-	left    map[firewall.Count]firewall.Count // and is not assigned yet
-	entries []counterEntry
-}
-
-// group adds the rules of a group, and then those that it had before.
-func (t *tally) group(v *policy.View, level, key, countedKey string) error {
-	p, err := v.Policy(key)
+	hits, err := v.Hits(now)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	id := firewall.CountedGroup(countedKey)
-	for i := range p.Rules {
-		r := &p.Rules[i]
-		about := firewall.Count{Group: id, Direction: r.Direction, Rule: program.Comment(r.FullName())}
-		c := t.left[about]
-		delete(t.left, about)
-		t.entries = append(t.entries, counterEntry{t.network, p.Group.Name, level, r.Direction,
-			r.Priority, r.FullName(), r.Access.String(), c.Packets, c.Bytes})
+	var entries []counterEntry
+	for _, h := range hits {
+		entries = append(entries, counterEntry{network, h.NSG, h.Level, h.Direction, h.Priority, h.Rule, h.Access, h.Packets, h.Bytes})
 	}
-	t.removed(id, p.Group.Name, level)
-	return nil
-}
-
-// removed adds what is left of a group, or with "" of all groups: counts of rules
-// that are no longer there. Their names stay as the kernel had them.
-func (t *tally) removed(id, name, level string) {
-	for _, about := range t.order {
-		c, left := t.left[about]
-		if !left || id != "" && about.Group != id {
-			continue
-		}
-		delete(t.left, about)
-		t.entries = append(t.entries, counterEntry{Network: t.network, NSG: name, Level: level,
-			Direction: c.Direction, Rule: c.Rule, Packets: c.Packets, Bytes: c.Bytes})
-	}
+	return entries, nil
 }
 
 func counterRows(entries []counterEntry) [][]string {

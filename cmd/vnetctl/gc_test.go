@@ -2,49 +2,11 @@ package main
 
 import (
 	"testing"
-	"time"
 
 	"github.com/vnet-cni/vnet-cni/ipam"
 	"github.com/vnet-cni/vnet-cni/pkg/attachment"
 	"github.com/vnet-cni/vnet-cni/pkg/link"
 )
-
-// newCollection is a run of gc that has not begun.
-func (n testNode) newCollection() *collection {
-	n.Helper()
-	node, err := openNode()
-	if err != nil {
-		n.Fatal(err)
-	}
-	n.Cleanup(node.Close)
-	return &collection{app: &app{stateDir: n.dir, now: time.Now}, node: node}
-}
-
-// While gc looks for a pod, the runtime may take it down and attach a container
-// of the same name: that one's lease is not the judged one.
-func TestLeaseThatChangedIsKept(t *testing.T) {
-	inNode(t)
-	n := testNode{t, t.TempDir()}
-	key := ipam.Key{ContainerID: "anew", IfName: "eth0"}
-	record := attachment.Record{HostVeth: "vnet1", Sandbox: "/run/netns/vctl-no"}
-	pool := mustPool(t, "10.241.0.0/24")
-	judged := lease(t, n.dir, "pods", key, record, time.Hour, pool)
-	c := n.newCollection()
-	if _, _, err := c.store("pods").Release(key); err != nil {
-		t.Fatal(err)
-	}
-	lease(t, n.dir, "pods", key, record, time.Minute, pool)
-	if err := c.collectJudged("pods", judged); err != nil {
-		t.Fatal(err)
-	}
-	now, found, err := c.store("pods").Get(key)
-	if err != nil || !found || len(c.report.Removed) != 0 || len(c.report.Kept) != 1 || c.report.Kept[0].Reason != changedMeanwhile {
-		t.Errorf("a lease that changed: found %v (%v), %+v", found, err, c.report)
-	}
-	if err := c.collectJudged("pods", now); err != nil || len(c.report.Removed) != 1 {
-		t.Errorf("a lease that did not change: %v, %+v", err, c.report)
-	}
-}
 
 // An installation that was killed leaves sets that no rule refers to.
 func TestPartialRulesAreCollected(t *testing.T) {

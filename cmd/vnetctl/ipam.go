@@ -9,6 +9,7 @@ import (
 
 	"github.com/vnet-cni/vnet-cni/ipam"
 	"github.com/vnet-cni/vnet-cni/pkg/attachment"
+	"github.com/vnet-cni/vnet-cni/pkg/collect"
 )
 
 // poolEntry is one pool in the output for programs.
@@ -58,7 +59,7 @@ func (a *app) ipam(args []string) error {
 	if err != nil {
 		return err
 	}
-	leases, err := a.leases(networks)
+	leases, err := collect.LeasesOf(a.stateDir, networks)
 	if err != nil {
 		return err
 	}
@@ -90,12 +91,12 @@ func (a *app) pools(networks []string) ([]poolEntry, error) {
 	return entries, nil
 }
 
-func leaseEntries(all []networkLeases) []leaseEntry {
+func leaseEntries(all []collect.Leases) []leaseEntry {
 	entries := []leaseEntry{}
 	for _, n := range all {
-		for _, l := range n.leases {
+		for _, l := range n.Leases {
 			for _, addr := range attachment.Addrs(l) {
-				entries = append(entries, leaseEntry{n.network, l.ContainerID, l.IfName, addr, since(l)})
+				entries = append(entries, leaseEntry{n.Network, l.ContainerID, l.IfName, addr, since(l)})
 			}
 		}
 	}
@@ -110,7 +111,7 @@ func since(l ipam.Lease) string {
 	return l.Since.UTC().Format(time.RFC3339)
 }
 
-func (a *app) printIPAM(pools []poolEntry, leases []networkLeases) error {
+func (a *app) printIPAM(pools []poolEntry, leases []collect.Leases) error {
 	if len(pools) > 0 {
 		if err := a.printTable(poolRows(pools)); err != nil {
 			return err
@@ -138,15 +139,15 @@ func poolRows(pools []poolEntry) [][]string {
 	return rows
 }
 
-func (a *app) leaseRows(all []networkLeases) [][]string {
+func (a *app) leaseRows(all []collect.Leases) [][]string {
 	rows := [][]string{{"NETWORK", "ADDRESS", "CONTAINER", "INTERFACE", "POD", "AGE"}}
 	for _, n := range all {
-		for _, l := range n.leases {
+		for _, l := range n.Leases {
 			held := "" // rebuilt
 			if !l.Since.IsZero() {
 				held = age(a.now().Sub(l.Since))
 			}
-			rows = append(rows, []string{n.network, joined(attachment.Addrs(l)), l.ContainerID, l.IfName, podOf(l), orDash(held)})
+			rows = append(rows, []string{n.Network, joined(attachment.Addrs(l)), l.ContainerID, l.IfName, podOf(l), orDash(held)})
 		}
 	}
 	return withPods(rows)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/vnet-cni/vnet-cni/ipam"
 	"github.com/vnet-cni/vnet-cni/pkg/attachment"
+	"github.com/vnet-cni/vnet-cni/pkg/collect"
 )
 
 // networks returns the networks to speak of: the one that was named, else all
@@ -33,22 +34,12 @@ func (a *app) networks(args []string) ([]string, error) {
 
 func (a *app) store(network string) *ipam.Store { return attachment.Store(a.stateDir, network) }
 
-// networkLeases are the leases of one network, the oldest first.
-type networkLeases struct {
-	network string
-	leases  []ipam.Lease
-}
+// node is the node that the command line is about.
+type node struct{ *collect.Node }
 
-func (a *app) leases(networks []string) ([]networkLeases, error) {
-	var all []networkLeases
-	for _, n := range networks {
-		leases, err := a.store(n).Leases()
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, networkLeases{n, leases})
-	}
-	return all, nil
+func openNode() (*node, error) {
+	n, err := collect.OpenNode()
+	return &node{n}, err
 }
 
 // joined lists addresses as one value: the addresses of one interface belong together.

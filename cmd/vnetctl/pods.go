@@ -4,13 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/vnet-cni/vnet-cni/ipam"
 	"github.com/vnet-cni/vnet-cni/pkg/attachment"
+	"github.com/vnet-cni/vnet-cni/pkg/collect"
 	"github.com/vnet-cni/vnet-cni/pkg/link"
 	"github.com/vnet-cni/vnet-cni/pkg/policy"
 )
@@ -73,15 +73,15 @@ func (a *app) podEntries(n *node, networks, args []string) ([]podEntry, error) {
 	if err != nil {
 		return nil, err
 	}
-	all, err := a.leases(networks)
+	all, err := collect.LeasesOf(a.stateDir, networks)
 	if err != nil {
 		return nil, err
 	}
 	entries := []podEntry{}
 	for _, of := range all {
-		names := a.groupNames(of.network)
-		for _, l := range of.leases {
-			e, ours, err := n.podEntry(a.stateDir, of.network, l, names)
+		names := a.groupNames(of.Network)
+		for _, l := range of.Leases {
+			e, ours, err := n.podEntry(a.stateDir, of.Network, l, names)
 			if err != nil {
 				return nil, err
 			}
@@ -90,7 +90,7 @@ func (a *app) podEntries(n *node, networks, args []string) ([]podEntry, error) {
 			}
 		}
 	}
-	for _, o := range orphans(links, all) {
+	for _, o := range collect.Unleased(links, all) {
 		if len(args) == 0 || o.Network == args[0] {
 			entries = append(entries, podEntry{Network: o.Network, ContainerID: o.ContainerID, IfName: o.IfName,
 				Address: joined(o.Addrs), HostVeth: o.HostName, Problems: []string{"no lease"}, ASGs: []string{}})
@@ -140,7 +140,7 @@ func (n *node) podEntry(stateDir, network string, l ipam.Lease, groupName func(k
 // kernel did not answer is that pod's problem, unless no other would be either.
 func (n *node) problems(stateDir, network string, l ipam.Lease, r attachment.Record) ([]string, error) {
 	if r.Sandbox == "" {
-		holder, err := n.holder(r.HostVeth)
+		holder, err := n.Holder(r.HostVeth)
 		if err != nil {
 			return nil, err
 		}
@@ -157,17 +157,6 @@ func (n *node) problems(stateDir, network string, l ipam.Lease, r attachment.Rec
 		return nil, fmt.Errorf("look at container %s, interface %s: %w", l.ContainerID, l.IfName, err)
 	}
 	return problems, nil
-}
-
-// orphans are the host veths without a lease.
-func orphans(links []link.Attachment, all []networkLeases) []link.Attachment {
-	return slices.DeleteFunc(slices.Clone(links), func(a link.Attachment) bool {
-		return slices.ContainsFunc(all, func(n networkLeases) bool {
-			return n.network == a.Network && slices.ContainsFunc(n.leases, func(l ipam.Lease) bool {
-				return l.ContainerID == a.ContainerID && l.IfName == a.IfName
-			})
-		})
-	})
 }
 
 func podRows(entries []podEntry) [][]string {

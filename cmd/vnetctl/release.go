@@ -1,15 +1,13 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
-	"slices"
 
 	"github.com/spf13/cobra"
 
 	"github.com/vnet-cni/vnet-cni/ipam"
 	"github.com/vnet-cni/vnet-cni/pkg/attachment"
-	"github.com/vnet-cni/vnet-cni/pkg/link"
+	"github.com/vnet-cni/vnet-cni/pkg/collect"
 )
 
 // defaultIfName is what every runtime calls a pod's first interface.
@@ -55,18 +53,18 @@ func (a *app) release(network string, key ipam.Key, force bool) error {
 			return err
 		}
 	}
-	same, err := a.unchanged(network, lease)
+	same, err := collect.Unchanged(a.stateDir, network, lease)
 	if err == nil && !same {
-		err = fmt.Errorf("container %s, interface %s, in network %s: %s", key.ContainerID, key.IfName, network, changedMeanwhile)
+		err = fmt.Errorf("container %s, interface %s, in network %s: %s", key.ContainerID, key.IfName, network, collect.ChangedMeanwhile)
 	}
 	if err == nil {
-		err = a.detach(node, network, lease)
+		err = collect.Detach(node.Node.Node, a.stateDir, a.cniPath, network, lease)
 	}
 	if err != nil {
 		return err
 	}
 	if a.json() {
-		return a.printJSON(leaseEntries([]networkLeases{{network, []ipam.Lease{lease}}}))
+		return a.printJSON(leaseEntries([]collect.Leases{{Network: network, Leases: []ipam.Lease{lease}}}))
 	}
 	return a.printf("released %s of container %s, interface %s, in network %s\n",
 		joined(attachment.Addrs(lease)), key.ContainerID, key.IfName, network)
@@ -76,65 +74,19 @@ func (a *app) release(network string, key ipam.Key, force bool) error {
 // more. Being damaged does not make a pod dead.
 func (n *node) refuseUnlessGone(network string, l ipam.Lease) error {
 	what := fmt.Sprintf("container %s, interface %s, in network %s with %s", l.ContainerID, l.IfName, network, joined(attachment.Addrs(l)))
-	record, ours := recordOf(network, l)
+	record, ours := collect.RecordOf(network, l)
 	if !ours {
 		return fmt.Errorf("%s was attached by another main plugin, and whether the pod lives cannot be told: "+
 			"in use, its address would be leased twice; --force releases it nevertheless", what)
 	}
-	is, why, err := n.podLife(record)
+	is, why, err := n.Life(record)
 	switch {
 	case err != nil:
 		return fmt.Errorf("tell whether %s is alive: %w; --force releases it nevertheless", what, err)
-	case is == living:
+	case is == collect.Living:
 		return fmt.Errorf("%s is alive: %s; --force releases it nevertheless", what, why)
-	case is == unknown:
+	case is == collect.Unknown:
 		return fmt.Errorf("%s may be alive: %s; --force releases it nevertheless", what, why)
-	}
-	return nil
-}
-
-// recordOf is attachment.Of for a caller who has to go on with a record that
-// cannot be decoded: the host veth's name does not need it. Without a record the
-// lease is of another main plugin, and ours false.
-func recordOf(network string, l ipam.Lease) (r attachment.Record, ours bool) {
-	r, ours, err := attachment.Of(l)
-	if err != nil {
-		return attachment.Record{HostVeth: link.HostName(network, l.ContainerID, l.IfName)}, true
-	}
-	return r, ours
-}
-
-// changedMeanwhile is why a lease is left alone that is not the judged one any more.
-const changedMeanwhile = "the runtime attached it anew in this moment"
-
-// unchanged reports whether the lease is still the one that was judged.
-func (a *app) unchanged(network string, judged ipam.Lease) (bool, error) {
-	l, found, err := a.store(network).Get(judged.Key)
-	if err != nil || !found {
-		return false, err
-	}
-	return l.Since.Equal(judged.Since) && slices.Equal(l.Addresses, judged.Addresses) &&
-		bytes.Equal(l.Attachment, judged.Attachment), nil
-}
-
-// detach takes everything of a lease down and then releases it, in the order of
-// DEL: whatever interrupts it, the lease still leads to the rest.
-func (a *app) detach(n *node, network string, l ipam.Lease) error {
-	record, ours := recordOf(network, l)
-	if !ours {
-		record = attachment.Record{HostVeth: link.HostName(network, l.ContainerID, l.IfName), Lost: true}
-	}
-	err := n.Remove(a.stateDir, network, record, attachment.Addrs(l), func() error {
-		if record.Delegate != nil {
-			if err := record.Delegate.Return(l.Key, record.Sandbox, a.cniPath); err != nil {
-				return err
-			}
-		}
-		_, _, err := a.store(network).Release(l.Key)
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("take down container %s, interface %s: %w", l.ContainerID, l.IfName, err)
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/vnet-cni/vnet-cni/ipam"
 	"github.com/vnet-cni/vnet-cni/pkg/attachment"
+	"github.com/vnet-cni/vnet-cni/pkg/collect"
 )
 
 // runningPod is an attachment of ours, as its lease has it.
@@ -25,15 +26,15 @@ func (a *app) runningPods() ([]runningPod, error) {
 	if err != nil {
 		return nil, err
 	}
-	all, err := a.leases(networks)
+	all, err := collect.LeasesOf(a.stateDir, networks)
 	if err != nil {
 		return nil, err
 	}
 	var pods []runningPod
 	for _, n := range all {
-		for _, l := range n.leases {
+		for _, l := range n.Leases {
 			if r, ours, err := attachment.Of(l); err == nil && ours {
-				pods = append(pods, runningPod{n.network, l.Key, attachment.Addrs(l), r})
+				pods = append(pods, runningPod{n.Network, l.Key, attachment.Addrs(l), r})
 			}
 		}
 	}

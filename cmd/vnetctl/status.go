@@ -11,6 +11,7 @@ import (
 
 	"github.com/vnet-cni/vnet-cni/ipam"
 	"github.com/vnet-cni/vnet-cni/pkg/attachment"
+	"github.com/vnet-cni/vnet-cni/pkg/collect"
 	"github.com/vnet-cni/vnet-cni/pkg/firewall"
 	"github.com/vnet-cni/vnet-cni/pkg/policy"
 )
@@ -140,7 +141,7 @@ func (a *app) network(n *node, network string) (networkStatus, error) {
 	if err := a.judges(&s); err != nil {
 		return s, err
 	}
-	return s, n.judgeRules(&s, rulesFor(network, a.stateDir, leases))
+	return s, n.judgeRules(&s, collect.RulesFor(network, a.stateDir, leases))
 }
 
 // judges tells which security groups judge the network's pods. Documents that

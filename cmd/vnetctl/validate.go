@@ -7,6 +7,7 @@ import (
 
 	"github.com/vnet-cni/vnet-cni/pkg/arm"
 	"github.com/vnet-cni/vnet-cni/pkg/nsg"
+	"github.com/vnet-cni/vnet-cni/pkg/policy"
 )
 
 func (a *app) validateCommand() *cobra.Command {
@@ -38,61 +39,20 @@ func (a *app) validate(paths []string) error {
 	return nil
 }
 
-// validationOf judges documents: the files first, then each group.
+// validationOf counts what there is to say about documents.
 func validationOf(d *arm.Documents) *validation {
-	v := &validation{findings: []nsg.Finding{}}
-	v.add(d.Findings)
-	tags := tagsFor(d)
+	v := &validation{groups: len(d.Groups), findings: append([]nsg.Finding{}, policy.Findings(d)...)}
 	for _, g := range d.Groups {
-		v.groups++
 		v.rules += len(g.Rules)
-		v.group(g, tags)
 	}
-	return v
-}
-
-// tagsFor are tags whose names are right. Of the virtual network nobody asks
-// here what it is.
-func tagsFor(d *arm.Documents) nsg.Tags {
-	if d.ServiceTags == nil {
-		return nsg.Tags{}
-	}
-	tags := nsg.Tags{Services: make(map[string]nsg.AddressSet, len(d.ServiceTags))}
-	for name := range d.ServiceTags {
-		tags.Services[name] = nsg.AddressSet{}
-	}
-	return tags
-}
-
-// group judges one group. What a tag means is asked of valid rules only, so that
-// of a group with faults each rule is looked at for itself.
-func (v *validation) group(d nsg.Definition, tags nsg.Tags) {
-	g, findings := nsg.New(d)
-	v.add(findings)
-	if g != nil {
-		_, findings = nsg.NewPolicy(g, tags)
-		v.add(findings)
-		return
-	}
-	for i := range d.Rules {
-		single := d
-		single.Rules = d.Rules[i : i+1]
-		if g, _ := nsg.New(single); g != nil {
-			_, findings = nsg.NewPolicy(g, tags)
-			v.add(findings)
-		}
-	}
-}
-
-func (v *validation) add(findings []nsg.Finding) {
-	for _, f := range findings {
+	for _, f := range v.findings {
 		if f.Severity == nsg.Error {
 			v.errors++
 		} else {
 			v.warnings++
 		}
 	}
-	v.findings = append(v.findings, findings...)
+	return v
 }
 
 // summary tells how much was looked at.

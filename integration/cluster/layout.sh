@@ -112,6 +112,7 @@ wire_control_plane() {
 	address_add out eth0 198.51.100.10/24
 	default_via out 198.51.100.1
 	default_via cp 198.51.100.10
+	pod_routes_for lo
 	! dual || {
 		address_add cp out 2001:db8:99::1/64
 		address_add out eth0 2001:db8:99::10/64
@@ -119,6 +120,16 @@ wire_control_plane() {
 		default_via cp 2001:db8:99::10
 	}
 	wire_segment n1
+}
+
+# pod_routes_for LINK: whose packets may use the control plane's routes to pods (see
+# network.sh), lo being the API server itself. They are in a table of their own, for
+# those from outside may never.
+pod_routes_for() {
+	local family
+	for family in -4 -6; do
+		[[ -n $(in_net cp ip $family rule show iif "$1") ]] || in_net cp ip $family rule add iif "$1" lookup 100
+	done
 }
 
 # wire_segment NODE: the bridge of the node's layer 2 network, unless it is there. It

@@ -20,27 +20,40 @@ connect() {
 
 ranges() { kubectl get node "$1" -o 'jsonpath={.spec.podCIDRs[*]}'; }
 
+# hop_for NODE CIDR: the node's address of the same family.
+hop_for() {
+	local pair
+	for pair in $(address "$1"); do
+		if same_family "$pair" "$2"; then echo "${pair%/*}"; fi
+	done
+}
+same_family() { [[ $1 == *:* && $2 == *:* || $1 != *:* && $2 != *:* ]]; }
+
 # route_pods: the way to each node's pods, known to the other nodes on its layer 2
 # network, or else to the router.
 route_pods() {
-	local node other cidr hop
-	local -A cidrs hops
+	local node other cidr
+	if [[ $LAYOUT == routed ]]; then
+		route_control_plane
+		for node in $(node_names); do pod_routes_for "br$(segment "$node")"; done
+		return
+	fi
 	for node in $(node_names); do
-		cidrs[$node]=$(ranges "$node")
-		hops[$node]=$(address "$node")
-	done
-	for node in "${!cidrs[@]}"; do
-		for cidr in ${cidrs[$node]}; do
-			for hop in ${hops[$node]}; do
-				[[ ${cidr//[^:]/} && ${hop//[^:]/} || ! ${cidr//[^:]/} && ! ${hop//[^:]/} ]] || continue
-				if [[ $LAYOUT == routed ]]; then
-					in_net cp ip route replace "$cidr" via "${hop%/*}"
-					continue
-				fi
-				for other in "${!cidrs[@]}"; do
-					[[ $other == "$node" ]] || in_net "$other" ip route replace "$cidr" via "${hop%/*}"
-				done
+		for cidr in $(ranges "$node"); do
+			for other in $(node_names); do
+				[[ $other == "$node" ]] || in_net "$other" ip route replace "$cidr" via "$(hop_for "$node" "$cidr")"
 			done
+		done
+	done
+}
+
+# route_control_plane: the API server's way to pods, which it needs to be a proxy for
+# them. It has none otherwise, like one that a cloud keeps elsewhere.
+route_control_plane() {
+	local node cidr
+	for node in $(node_names); do
+		for cidr in $(ranges "$node"); do
+			in_net cp ip route replace "$cidr" via "$(hop_for "$node" "$cidr")" table 100
 		done
 	done
 }
@@ -53,7 +66,7 @@ masquerade() {
 		for cluster in $POD_CIDRS; do
 			tool=iptables
 			[[ $cidr != *:* ]] || tool=ip6tables
-			[[ ${cidr//[^:]/} && ${cluster//[^:]/} || ! ${cidr//[^:]/} && ! ${cluster//[^:]/} ]] || continue
+			same_family "$cidr" "$cluster" || continue
 			in_net "$1" $tool -w -t nat -C POSTROUTING -s "$cidr" ! -d "$cluster" -j MASQUERADE 2>/dev/null ||
 				in_net "$1" $tool -w -t nat -A POSTROUTING -s "$cidr" ! -d "$cluster" -j MASQUERADE
 		done

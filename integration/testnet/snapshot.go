@@ -250,8 +250,11 @@ func (s State) addSets(n *Node) {
 	}
 }
 
+// counts ends the names of files in which every verb is counted.
+const counts = ".tally"
+
 // addFiles lists what lies below the state directory and in the runtime's
-// cache, with sizes left out: a store may keep its space.
+// cache, without counters, and with sizes left out: a store may keep its space.
 func (s State) addFiles(n *Node) {
 	n.t.Helper()
 	for _, root := range []string{n.StateDir(), n.CacheDir()} {
@@ -259,7 +262,7 @@ func (s State) addFiles(n *Node) {
 			if err != nil {
 				return err
 			}
-			if !d.IsDir() {
+			if !d.IsDir() && !strings.HasSuffix(path, counts) {
 				rel, _ := filepath.Rel(n.dir, path)
 				s.add("file", "%s", rel)
 			}

@@ -151,7 +151,7 @@ func (p *player) tables(t testing.TB) string {
 	t.Helper()
 	return p.sh(t, `(ip -d link; ip -d addr
 		for f in 4 6; do ip -$f route show table all | grep -v multicast; ip -$f rule; ip -$f neigh show nud permanent; done
-		bridge fdb) | sed 's/^[0-9]*: \(.*<\)/\1/; s/valid_lft.*//; s/ state [A-Z]*//; s/linkdown//; s/ *$//; s/MULTICAST,UP,LOWER_UP/MULTICAST,UP/' | sort`)
+		bridge fdb) | sed 's/^[0-9]*: \(.*<\)/\1/; s/valid_lft.*//; s/ state [A-Z]*//; s/linkdown//; s/ *$//; s/^ *//; s/MULTICAST,UP,LOWER_UP/MULTICAST,UP/' | sort`)
 }
 
 // wantTables waits until the tables are as they were: the kernel finishes some

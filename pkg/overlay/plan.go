@@ -50,7 +50,6 @@ func plan(want desired, have observed) planned {
 	}
 	want.routes = p.giveWay(want, have)
 	p.device(want, &have)
-	removed(&p, have.mistaken(want))
 	added(&p, want, have.addrs, want.addrs)
 	added(&p, want, have.fdb, want.fdb)
 	added(&p, want, have.neighs, want.neighs)
@@ -96,9 +95,7 @@ func (p *planned) device(want desired, have *observed) {
 	switch {
 	case have.device == nil:
 		p.changes = append(p.changes, change{add, *want.device, ""})
-	case have.device.tunnel != want.device.tunnel, have.ipv4() && !want.ipv4():
-		// With a link's last IPv4 address the kernel removes all its routes
-		// (fib_disable_ip): as well anew.
+	case have.outlived(want):
 		removed(p, []device{*have.device})
 		p.changes = append(p.changes, change{add, *want.device, ""})
 		have.state.routes = have.without().routes
@@ -108,19 +105,26 @@ func (p *planned) device(want desired, have *observed) {
 	}
 }
 
+// minMTU6 is the least MTU of a link with IPv6 (RFC 8200 section 5).
+const minMTU6 = 1280
+
+// outlived tells whether the device has to be made anew: besides what cannot be
+// changed, the kernel removes all routes through a link with its last IPv4 address
+// (fib_disable_ip), and gives one that has grown to IPv6's least MTU addresses of
+// its own making (addrconf_notify).
+func (o observed) outlived(want desired) bool {
+	return o.device.tunnel != want.device.tunnel ||
+		o.ipv4() && !want.ipv4() ||
+		o.device.mtu < minMTU6 && want.device.mtu >= minMTU6
+}
+
 // ipv4 tells whether the device has an IPv4 address.
 func (s state) ipv4() bool {
 	return slices.ContainsFunc(s.addrs, func(a address) bool { return a.addr.Is4() })
 }
 
-// mistaken are the forwarding entries that lead a wanted hardware address
-// elsewhere: they have to go before the right one comes, for an entry can have
-// several ends.
-func (o observed) mistaken(want desired) []forward {
-	return slices.DeleteFunc(missing(o.fdb, want.fdb), func(f forward) bool { return !want.forwards(f.mac) })
-}
-
-// forwards tells whether frames to m go somewhere.
+// forwards tells whether frames to m go somewhere: a wrong entry for it was
+// replaced then, for a unicast address has only one.
 func (s state) forwards(m mac) bool {
 	return slices.ContainsFunc(s.fdb, func(f forward) bool { return f.mac == m })
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/vnet-cni/vnet-cni/cmd/vnet-agent/kube"
 	"github.com/vnet-cni/vnet-cni/pkg/attachment"
+	"github.com/vnet-cni/vnet-cni/pkg/collect"
 	"github.com/vnet-cni/vnet-cni/pkg/netconf"
 )
 
@@ -65,6 +66,9 @@ type Agent struct {
 	mu    sync.Mutex
 	state state
 
+	good      *Config // the last configuration that could be read
+	orphans   *collect.Orphans
+	collected time.Time // when the runtime was last asked
 	documents documents
 	told      map[string]string // Events by what they are about, so that each is sent once
 }
@@ -92,6 +96,7 @@ func New(node string, paths Paths, log *slog.Logger, every, grace time.Duration)
 	return &Agent{
 		Node: node, Paths: paths, Log: log, Every: every,
 		wake: make(chan struct{}, 1), stats: newCounters(), told: map[string]string{},
+		orphans: collect.NewOrphans(grace),
 	}
 }
 
@@ -195,6 +200,7 @@ func (p *pass) run(ctx context.Context) error {
 		{"publish the pods", p.publish},
 		{"tell of findings", p.tellFindings},
 		{"look at the pools", p.watchPools},
+		{"collect what is left behind", p.collect},
 	} {
 		p.try(step.what, func() error { return step.do(ctx) })
 	}

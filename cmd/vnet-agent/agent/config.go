@@ -98,14 +98,28 @@ func parseConfig(data []byte) (Config, error) {
 	if err := yaml.UnmarshalStrict(data, &c); err != nil {
 		return Config{}, err
 	}
-	return c, c.check()
+	if err := c.check(); err != nil {
+		return Config{}, err
+	}
+	_, _, err := c.render(anywhere(c.MTU))
+	return c, err
+}
+
+// anywhere is a node to judge a configuration by: what the plugin refuses it
+// refuses on each.
+func anywhere(mtu int) site {
+	pods := []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 244, 0, 0}), 24)}
+	return site{
+		pools: pods, subnets: pods, cluster: pods, space: pods, uplink: "eth0", mtu: mtu,
+		stateDir: "/run/vnet", documents: "/var/lib/vnet/documents", defaults: "/var/lib/vnet/namespaces",
+	}
 }
 
 // maxVNI is the largest network identifier that VXLAN has room for (RFC 7348,
 // section 5: 24 bits).
 const maxVNI = 1<<24 - 1
 
-// check looks at what is the agent's own. The rest is the plugin's to judge.
+// check looks at what is the agent's own.
 func (c Config) check() error {
 	if c.Mode != ModeOverlay && c.Mode != ModeVNet {
 		return fmt.Errorf("mode: value %q is neither %q nor %q", c.Mode, ModeOverlay, ModeVNet)

@@ -106,7 +106,7 @@ func (c Config) plugin(s site) vnetPlugin {
 	}
 	for i, pool := range s.pools {
 		entry := poolConf{Subnet: s.subnets[i]}
-		if pool != s.subnets[i] {
+		if c.Mode == ModeVNet {
 			entry.Ranges = []netip.Prefix{pool}
 		}
 		p.IPAM.Pools = append(p.IPAM.Pools, entry)

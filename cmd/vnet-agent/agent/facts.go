@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -27,16 +28,16 @@ type facts struct {
 	rules    *policy.Rules
 }
 
+// invalidConfiguration is the reason of the Event that says so.
+const invalidConfiguration = "InvalidConfiguration"
+
 // ipvsDevice holds the services' addresses where kube-proxy is in mode ipvs, whose
 // traffic to pods on other nodes passes no FORWARD chain.
 const ipvsDevice = "kube-ipvs0"
 
-// identify finds out who this node is. A node that cannot be judged is refused:
-// what is denied must not come in by the back door.
+// identify finds out who this node is, and whether it can be served.
 func (p *pass) identify() error {
-	var err error
-	if p.config, err = ReadConfig(p.Paths.Config); err != nil {
-		p.refuse("InvalidConfiguration", err.Error())
+	if err := p.configured(); err != nil {
 		return err
 	}
 	found := false
@@ -55,23 +56,56 @@ func (p *pass) identify() error {
 	case len(p.self.PodCIDRs) == 0:
 		return fmt.Errorf("node %s has no podCIDR yet: the controller manager gives it one with --allocate-node-cidrs", p.Node)
 	}
-	if _, err := net.InterfaceByName(ipvsDevice); err == nil {
-		err := fmt.Errorf("kube-proxy is in mode ipvs (there is %s), which brings packets to pods past the rules of security groups: set its mode to iptables or nftables", ipvsDevice)
-		p.refuse("UnsupportedKubeProxy", err.Error())
+	p.tellFaults()
+	if err := p.judgeable(); err != nil {
 		return err
 	}
-	if p.uplink, err = p.findUplink(); err != nil {
+	var err error
+	p.uplink, err = p.findUplink()
+	return err
+}
+
+// configured reads the configuration. What cannot be used does not replace what is
+// in use: a slip of the pen must not take the network from a whole cluster.
+func (p *pass) configured() error {
+	c, err := ReadConfig(p.Paths.Config)
+	switch {
+	case err == nil:
+		p.good, p.config = &c, c
+		p.untell(kube.NodeRef(p.Node, invalidConfiguration))
+		return nil
+	case p.good == nil:
+		p.tellNode(invalidConfiguration, err.Error())
 		return err
 	}
+	p.tellNode(invalidConfiguration, err.Error())
+	p.errs = append(p.errs, err)
+	p.config = *p.good
 	return nil
 }
 
-// refuse takes the node away from the runtime and says why.
-func (p *pass) refuse(reason, why string) {
-	p.tellNode(reason, why)
-	if err := p.withdraw(); err != nil {
-		p.errs = append(p.errs, err)
+// tellFaults tells of what nobody can use in the objects of nodes.
+func (p *pass) tellFaults() {
+	var faults []string
+	for _, n := range append([]kube.Node{p.self}, p.others...) {
+		for _, f := range n.Faults {
+			faults = append(faults, fmt.Sprintf("node %s: %s", n.Name, f))
+		}
 	}
+	p.tellAll("InvalidNode", faults)
+}
+
+// judgeable refuses a node whose traffic to pods goes past the rules: what is denied
+// must not come in by the back door.
+func (p *pass) judgeable() error {
+	const reason = "UnsupportedKubeProxy"
+	if _, err := net.InterfaceByName(ipvsDevice); err != nil {
+		p.untell(kube.NodeRef(p.Node, reason))
+		return nil
+	}
+	err := fmt.Errorf("kube-proxy is in mode ipvs (there is %s), which brings packets to pods past the rules of security groups: set its mode to iptables or nftables", ipvsDevice)
+	p.tellNode(reason, err.Error())
+	return errors.Join(err, p.withdraw())
 }
 
 // findUplink is the interface with the node's address, unless the user says

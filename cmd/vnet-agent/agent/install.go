@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/vnet-cni/vnet-cni/cmd/vnet-agent/kube"
 	"github.com/vnet-cni/vnet-cni/pkg/nodefiles"
 	"github.com/vnet-cni/vnet-cni/pkg/overlay"
 	"github.com/vnet-cni/vnet-cni/pkg/policy"
@@ -42,9 +43,7 @@ func (p *pass) reachNodes(context.Context) error {
 	var err error
 	p.routed, err = overlay.Apply(c)
 	p.stats.drift("routes", p.routed.Added+p.routed.Removed)
-	for _, why := range p.routed.Skipped {
-		p.tellNode("NodeUnreachable", why)
-	}
+	p.tellAll("NodeUnreachable", p.routed.Skipped)
 	return err
 }
 
@@ -56,18 +55,22 @@ func overlayNode(name string, addrs []netip.Addr, cidrs []netip.Prefix) overlay.
 func (p *pass) configure(context.Context) error {
 	subnets, err := p.config.subnetsOf(p.self.PodCIDRs, p.connected())
 	if err != nil {
-		p.refuse("InvalidPodCIDR", err.Error())
+		p.tellNode(invalidPodCIDR, err.Error())
 		return err
 	}
+	p.untell(kube.NodeRef(p.Node, invalidPodCIDR))
 	s := site{
 		pools: p.self.PodCIDRs, subnets: subnets, uplink: p.uplink.Name, mtu: p.mtu(), stateDir: p.Paths.State,
 		documents: p.currentDocuments(), defaults: p.defaultsDir(), cluster: p.podCIDRs(), space: p.space(subnets),
 	}
 	if p.conflist, p.conf, err = p.config.render(s); err != nil {
-		p.refuse("InvalidConfiguration", err.Error())
+		p.tellNode(invalidConfiguration, err.Error())
 	}
 	return err
 }
+
+// invalidPodCIDR is the reason of the Event that says so.
+const invalidPodCIDR = "InvalidPodCIDR"
 
 // mtu of pods: what the user says, else what the way to the other nodes leaves, else
 // the uplink's.

@@ -2,6 +2,8 @@ package agent
 
 import (
 	"context"
+	"net/netip"
+	"slices"
 
 	"github.com/vnet-cni/vnet-cni/pkg/members"
 )
@@ -11,15 +13,32 @@ func (p *pass) learnMembers(context.Context) error {
 	if p.conf == nil || p.conf.NSG == nil {
 		return nil
 	}
+	ranges := map[string][]netip.Prefix{}
+	for _, n := range p.others {
+		ranges[n.Name] = n.PodCIDRs
+	}
 	var list []members.Member
+	var faults []string
 	for _, n := range p.Cluster.Members() {
+		faults = append(faults, n.Faults...)
 		for _, e := range n.Pods {
-			list = append(list, members.Member{Addrs: e.Addresses, Group: e.NSG, ASGs: e.ASGs})
+			if own := within(e.Addresses, ranges[n.Node]); len(own) > 0 {
+				list = append(list, members.Member{Addrs: own, Group: e.NSG, ASGs: e.ASGs})
+			}
 		}
 	}
+	p.tellAll("InvalidNodePods", faults)
 	changed, err := p.node.SyncMembers(p.Paths.State, p.config.Network, list)
 	if changed {
 		p.Log.Info("the pods of other nodes changed", "pods", len(list))
 	}
 	return err
+}
+
+// within are the addresses that a node may speak for: a node that was broken into
+// must not put others' pods into groups.
+func within(addrs []netip.Addr, ranges []netip.Prefix) []netip.Addr {
+	return slices.DeleteFunc(slices.Clone(addrs), func(a netip.Addr) bool {
+		return !slices.ContainsFunc(ranges, func(r netip.Prefix) bool { return r.Contains(a) })
+	})
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/vnet-cni/vnet-cni/cmd/vnet-agent/kube"
 	"github.com/vnet-cni/vnet-cni/ipam"
 	"github.com/vnet-cni/vnet-cni/pkg/attachment"
+	"github.com/vnet-cni/vnet-cni/pkg/cnierr"
 	"github.com/vnet-cni/vnet-cni/pkg/netconf"
 )
 
@@ -59,8 +60,10 @@ func (p *pass) followChoices(context.Context) error {
 		about := kube.PodRef(pod)
 		if err := p.choose(a, pod, namespace); err != nil {
 			err = fmt.Errorf("pod %s: %w", a.record.Pod, err)
-			p.tell(about, "SecurityGroupNotApplied", err.Error())
 			errs = append(errs, err)
+			if cnierr.Object(err).Code != cnierr.TryAgain { // else its ADD or DEL is under way
+				p.tell(about, "SecurityGroupNotApplied", err.Error())
+			}
 		} else {
 			p.untell(about)
 		}

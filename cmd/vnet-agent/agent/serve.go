@@ -54,7 +54,7 @@ func (a *Agent) Serve(ctx context.Context, address string) error {
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	go func() {
 		<-ctx.Done()
-		server.Close()
+		_ = server.Close() // nobody waits for an answer any more
 	}()
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve on %s: %w", address, err)

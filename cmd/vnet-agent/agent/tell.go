@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/vnet-cni/vnet-cni/cmd/vnet-agent/kube"
 	"github.com/vnet-cni/vnet-cni/pkg/attachment"
@@ -25,6 +26,15 @@ func (a *Agent) untell(about kube.Ref) { delete(a.told, fmt.Sprint(about)) }
 
 func (p *pass) tellNode(reason, message string) {
 	p.tell(kube.NodeRef(p.Node, reason), reason, message)
+}
+
+// tellAll tells what is wrong in one respect, all of it in one Event.
+func (p *pass) tellAll(reason string, faults []string) {
+	if len(faults) == 0 {
+		p.untell(kube.NodeRef(p.Node, reason))
+		return
+	}
+	p.tellNode(reason, strings.Join(faults, "; "))
 }
 
 // watchPools tells of a pool that has no address left.

@@ -253,7 +253,7 @@ func (f *fake) watch(w http.ResponseWriter, r *http.Request, resource string) {
 		send("BOOKMARK", object{"metadata": object{"resourceVersion": strconv.Itoa(since), "labels": object{LabelDocuments: ""},
 			"annotations": object{"k8s.io/initial-events-end": "true"}}, "spec": object{"nodeName": "a"}})
 	}
-	for !f.down && !(f.missing && resource == "nodepods") {
+	for !f.down && (!f.missing || resource != "nodepods") {
 		for _, c := range f.history {
 			if c.version > since && c.resource == resource {
 				send(c.kind, c.object)

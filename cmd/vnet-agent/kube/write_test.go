@@ -110,9 +110,9 @@ func TestAnnotate(t *testing.T) {
 	t.Parallel()
 	f := furnished(t, true)
 	c, other := f.start(t), f.start(t)
-	annotate := func(c *running, findings string, want bool) {
+	annotate := func(by *running, findings string, want bool) {
 		t.Helper()
-		if wrote, err := c.Annotate(t.Context(), "docs", findings); wrote != want || err != nil {
+		if wrote, err := by.Annotate(t.Context(), "docs", findings); wrote != want || err != nil {
 			t.Errorf("annotating %q: wrote %v, %v", findings, wrote, err)
 		}
 		eventually(t, "both hear of it", func() bool {

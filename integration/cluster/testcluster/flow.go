@@ -74,9 +74,11 @@ func (f Flow) command() string {
 		ask := func(what string) string { return fmt.Sprintf("$(printf %s | nc -u -w 2 %s %d)", what, host, f.Port) }
 		return "printf '%s/%s' \"" + ask("hostname") + `" "` + ask("clientip") + `"`
 	}
-	url := "http://" + net.JoinHostPort(host, strconv.Itoa(f.Port))
+	url := "http://" + hostPort(host, f.Port)
 	return fmt.Sprintf(`curl -g -s -S --connect-timeout 2 -m 4 -w / %s/hostname %s/clientip`, url, url)
 }
+
+func hostPort(host string, port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }
 
 func (f Flow) outcome(code int, out string) Outcome {
 	o := Outcome{Verdict: Silent, Raw: fmt.Sprintf("exit status %d, %q", code, out)}

@@ -28,11 +28,14 @@ type Namespace struct {
 // After a failure the test's log has what was in it.
 func (c *Cluster) Namespace(tb testing.TB, prefix string, annotations map[string]string) *Namespace {
 	tb.Helper()
-	n := &Namespace{c, fmt.Sprintf("%s-%05d", prefix, rand.IntN(100000))}
+	n := &Namespace{c, Unique(prefix)}
 	c.Apply(tb, Object{"apiVersion": "v1", "kind": "Namespace", "metadata": Object{"name": n.Name, "annotations": annotations}})
 	tb.Cleanup(func() {
 		if tb.Failed() {
 			c.Dump(tb, n.Name)
+		}
+		if _, err := c.Kubectl("-n", n.Name, "delete", "pods", "--all", "--grace-period=1"); err != nil {
+			tb.Errorf("delete the test's pods: %v", err)
 		}
 		if _, err := c.Kubectl("delete", "namespace", n.Name, "--wait=false"); err != nil {
 			tb.Errorf("delete what the test made: %v", err)
@@ -187,7 +190,9 @@ type podList struct {
 			Conditions        []struct{ Type, Status, Message string }
 			PodIPs            []struct{ IP netip.Addr }
 			ContainerStatuses []struct {
-				State struct{ Waiting struct{ Reason, Message string } }
+				State struct {
+					Waiting struct{ Reason, Message string }
+				}
 			}
 		}
 	}

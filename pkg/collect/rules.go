@@ -1,4 +1,4 @@
-package main
+package collect
 
 import (
 	"net/netip"
@@ -10,9 +10,9 @@ import (
 	"github.com/vnet-cni/vnet-cni/pkg/policy"
 )
 
-// rulesFor is what the firewall has to hold for these leases, the oldest first:
+// RulesFor is what the firewall has to hold for these leases, the oldest first:
 // all their families, and the masquerading that the latest was attached with.
-func rulesFor(network, stateDir string, leases []ipam.Lease) firewall.Network {
+func RulesFor(network, stateDir string, leases []ipam.Lease) firewall.Network {
 	var latest attachment.Record
 	var addrs []netip.Addr
 	for _, l := range leases {
@@ -26,8 +26,8 @@ func rulesFor(network, stateDir string, leases []ipam.Lease) firewall.Network {
 	return latest.Rules(network, stateDir, addrs)
 }
 
-// everyNetwork stands for what all networks share.
-const everyNetwork = ""
+// shared stands, among the names of networks, for what all of them share.
+const shared = ""
 
 // collectAllRules removes the rules of networks that have nobody left, and the
 // shared ones if no network has. All are looked for before any is removed: with a
@@ -47,13 +47,17 @@ func (c *collection) collectAllRules() {
 }
 
 // emptyNetworks are the networks with nobody left, also those that only a link
-// told of; everyNetwork is the last of them if there is no other network.
+// told of; shared is the last of them if there is no other network. Who is to keep
+// a network's rules is one of its users.
 func (c *collection) emptyNetworks() []string {
 	users := map[string]int{}
-	for _, n := range c.all {
-		users[n.network] += len(n.leases)
+	for _, network := range c.Keep {
+		users[network]++
 	}
-	for _, o := range c.orphans {
+	for _, n := range c.all {
+		users[n.Network] += len(n.Leases)
+	}
+	for _, o := range c.links {
 		users[o.Network]++
 	}
 	for _, e := range c.report.Removed {
@@ -67,31 +71,31 @@ func (c *collection) emptyNetworks() []string {
 	}
 	slices.Sort(empty)
 	if len(empty) == len(users) {
-		empty = append(empty, everyNetwork)
+		empty = append(empty, shared)
 	}
 	return empty
 }
 
 func (c *collection) collectRules(network string) error {
-	e := gcEntry{Kind: kindRules, Network: network, Reason: "the network has no lease"}
-	if network == everyNetwork {
+	e := Entry{Kind: KindRules, Network: network, Reason: "the network has no lease"}
+	if network == shared {
 		e.Reason = "no network has a lease"
 	}
-	return c.settle(e, gone, func() (string, error) { return c.removeRules(network) })
+	return c.settle(e, Gone, func() (string, error) { return c.removeRules(network) })
 }
 
 // removeRules takes the rules away, and puts them back for pods that came
 // between the look at the leases and the removal.
 func (c *collection) removeRules(network string) (keep string, err error) {
-	if err := c.node.Firewall.Remove(c.stateDir, network); err != nil {
+	if err := c.node.Firewall.Remove(c.StateDir, network); err != nil {
 		return "", err
 	}
-	all, err := c.allLeases()
+	all, err := AllLeases(c.StateDir)
 	if err != nil {
 		return "", err
 	}
 	for _, n := range all {
-		rules := rulesFor(n.network, c.stateDir, n.leases)
+		rules := RulesFor(n.Network, c.StateDir, n.Leases)
 		if !rules.IPv4 && !rules.IPv6 {
 			continue // Ensure would install the shared ones
 		}
@@ -100,8 +104,8 @@ func (c *collection) removeRules(network string) (keep string, err error) {
 		}
 	}
 	left, err := c.node.Firewall.Present(network)
-	if err == nil && !left && network != everyNetwork {
-		err = policy.Forget(c.stateDir, network)
+	if err == nil && !left && network != shared {
+		err = policy.Forget(c.StateDir, network)
 	}
 	if left {
 		keep = "their sets have addresses that no lease tells of, or a pod came in this moment"

@@ -1,4 +1,4 @@
-package main
+package collect
 
 import (
 	"bufio"
@@ -8,31 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
-
-	"github.com/vnet-cni/vnet-cni/pkg/attachment"
-	"github.com/vnet-cni/vnet-cni/pkg/link"
 )
-
-// node is the node's side of the attachments, and the network namespaces that
-// can be seen from here.
-type node struct {
-	*attachment.Node
-	scanned  *namespaces // nil until somebody asks
-	patience time.Time   // until when dying links are waited for; zero until there is one
-}
-
-func openNode() (*node, error) {
-	n, err := attachment.OpenNode()
-	if err != nil {
-		return nil, err
-	}
-	return &node{Node: n}, nil
-}
 
 // namespaces are the network namespaces that a thread lives in or that are
 // mounted somewhere: any other one has nobody in it.
@@ -118,9 +98,9 @@ func unescaped(path string) string {
 	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(path)
 }
 
-// holder returns the path of the namespace that has the other end of a host
-// veth, or nothing when none in sight has it or there is no such veth.
-func (n *node) holder(hostVeth string) (string, error) {
+// Holder returns the path of the namespace that has the other end of a host veth,
+// or nothing when none in sight has it or there is no such veth.
+func (n *Node) Holder(hostVeth string) (string, error) {
 	host, err := netlink.LinkByName(hostVeth)
 	if errors.As(err, new(netlink.LinkNotFoundError)) {
 		return "", nil
@@ -158,103 +138,4 @@ func nsID(path string) int {
 		return -1
 	}
 	return id
-}
-
-// A pod's life, as far as it can be told from here.
-type life int
-
-const (
-	unknown life = iota
-	living
-	gone
-)
-
-// sandboxLife judges the path of a pod's namespace that a record has, and says
-// why. Only what certainly is gone is: a path may be missing because this process
-// has another view of the file system.
-func sandboxLife(path string) (life, string) {
-	sandbox, err := link.OpenSandbox(path)
-	if err == nil {
-		sandbox.Close()
-		return living, "its network namespace " + path + " exists"
-	}
-	if !link.SandboxGone(path) {
-		return unknown, err.Error()
-	}
-	if dir, blind := hidden(path); blind {
-		return unknown, fmt.Sprintf("%s does not exist, and whether it should cannot be told without a view of %s", path, dir)
-	}
-	return gone, "its network namespace " + path + " is gone"
-}
-
-// hidden reports whether a missing path may be due to this process's view.
-func hidden(path string) (string, bool) {
-	if strings.HasPrefix(path, "/proc/") {
-		return "all processes", !seesAllProcesses()
-	}
-	dir := filepath.Dir(path)
-	_, err := os.Stat(dir)
-	return dir, err != nil
-}
-
-// vethLife judges a host veth. The kernel removes it with the pod's namespace, so
-// one that exists has a namespace at its other end: dead only if nobody is in it.
-func (n *node) vethLife(name string) (life, string, error) {
-	_, exists, err := n.Host.Link(name)
-	if err != nil {
-		return unknown, "", err
-	}
-	if !exists {
-		return gone, "its host veth " + name + " is gone", nil
-	}
-	n.scanned = nil // somebody may have come since
-	holder, err := n.holder(name)
-	if err != nil {
-		return unknown, "", err
-	}
-	if holder != "" {
-		return living, "the other end of " + name + " is in " + holder, nil
-	}
-	if n.scanned != nil && n.scanned.complete {
-		return gone, "nobody is at the other end of " + name, nil
-	}
-	went, err := n.awaitGone(name)
-	if err != nil {
-		return unknown, "", err
-	}
-	if !went {
-		return unknown, "whether somebody uses the other end of " + name + " cannot be seen from here", nil
-	}
-	return gone, "its host veth " + name + " is gone", nil
-}
-
-// awaitGone gives the kernel time to take a link down with a namespace that has
-// just ended, which it does in the background; all links of a run share that time.
-func (n *node) awaitGone(name string) (bool, error) {
-	if n.patience.IsZero() {
-		n.patience = time.Now().Add(time.Second)
-	}
-	for ; ; time.Sleep(5 * time.Millisecond) {
-		_, exists, err := n.Host.Link(name)
-		if err != nil || !exists || time.Now().After(n.patience) {
-			return !exists, err
-		}
-	}
-}
-
-// podLife judges an attachment. Where the namespace's path is gone, the pod may
-// still be there: somebody who is in it keeps it.
-func (n *node) podLife(r attachment.Record) (life, string, error) {
-	if r.Sandbox == "" { // rebuilt from the kernel
-		return n.vethLife(r.HostVeth)
-	}
-	is, why := sandboxLife(r.Sandbox)
-	if is != gone {
-		return is, why, nil
-	}
-	is, more, err := n.vethLife(r.HostVeth)
-	if err != nil || is == gone {
-		return is, why, err
-	}
-	return is, why + ", but " + more, nil
 }
