@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"time"
 
+	"k8s.io/klog/v2"
+
 	"github.com/vnet-cni/vnet-cni/cmd/vnet-agent/agent"
 	"github.com/vnet-cni/vnet-cni/cmd/vnet-agent/cri"
 	"github.com/vnet-cni/vnet-cni/cmd/vnet-agent/kube"
@@ -100,6 +102,7 @@ func run() error {
 // waits, for a DaemonSet starts again what ends.
 func keep(ctx context.Context, o options, remove bool) error {
 	log := slog.New(slog.NewJSONHandler(os.Stderr, nil)).With("node", o.node)
+	klog.SetSlogLogger(log) // for what client-go says without a context
 	a := agent.New(o.node, o.paths, log, o.every, o.grace)
 	serving := make(chan error, 1)
 	go func() { serving <- a.Serve(ctx, o.listen) }()

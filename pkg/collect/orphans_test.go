@@ -115,10 +115,11 @@ func TestOrphanIsSaved(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		o := NewOrphans(grace)
 		a := Attachment{Network: "n", Lease: ipam.Lease{Key: key("a"), Since: time.Unix(1, 0)}}
-		times := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) time.Duration {
-			return time.Duration(rapid.Int64Range(0, int64(12*grace)).Draw(t, "time"))
-		}), 2, 12).Draw(t, "times")
-		slices.Sort(times)
+		steps := rapid.SliceOfN(rapid.SampledFrom([]time.Duration{time.Second, time.Minute, 3 * time.Minute, grace}), 2, 12).Draw(t, "steps")
+		times := make([]time.Duration, len(steps))
+		for i, step := range steps {
+			times[i] = times[max(i-1, 0)] + step
+		}
 		at := rapid.IntRange(0, len(times)-1).Draw(t, "saved at")
 		renewed := rapid.Bool().Draw(t, "renewed")
 		for i, offset := range times {

@@ -68,7 +68,8 @@ func (n *nodePods) DeepCopyObject() runtime.Object {
 
 // DeepCopyObject is what runtime.Object asks for.
 func (l *nodePodsList) DeepCopyObject() runtime.Object {
-	out := &nodePodsList{TypeMeta: l.TypeMeta, ListMeta: *l.ListMeta.DeepCopy(), Items: slices.Clone(l.Items)}
+	out := &nodePodsList{TypeMeta: l.TypeMeta, Items: slices.Clone(l.Items)}
+	l.DeepCopyInto(&out.ListMeta)
 	for i := range l.Items {
 		l.Items[i].DeepCopyInto(&out.Items[i].ObjectMeta)
 	}
