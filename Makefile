@@ -74,6 +74,16 @@ soak: need-root need-test build peers ## the long forms: every kill point, more 
 bench: need-root need-bench build peers ## against the reference plugins, pair by pair (root); JSON=FILE for programs
 	$(GO) run ./integration/bench $(if $(JSON),-json $(JSON)) $(BENCHFLAGS)
 
+.PHONY: e2e
+e2e: need-root need-go need-test need-cluster ## a real Kubernetes on this machine, with our network and everything that can go wrong (root; an hour)
+	integration/cluster/build.sh kubernetes e2e containerd coredns plugins images agent
+	cd integration/cluster && $(GO) test -count=1 -v -timeout 100m -run TestHarness $(TESTFLAGS) ./... | awk -f ../../scripts/counts.awk
+
+.PHONY: e2e-smoke
+e2e-smoke: need-root need-go need-test need-cluster ## the short part of e2e
+	integration/cluster/build.sh kubernetes e2e containerd coredns plugins images agent
+	cd integration/cluster && $(GO) test -count=1 -v -timeout 30m -run TestHarnessSmoke $(TESTFLAGS) ./... | awk -f ../../scripts/counts.awk
+
 .PHONY: fuzz
 fuzz: need-go ## every fuzz target for FUZZTIME (default 10s)
 	@scripts/fuzz.sh $(FUZZTIME)
@@ -83,6 +93,7 @@ lint: need-go need-lint $(LINT) ## golangci-lint, go vet and shellcheck
 	$(GO) vet ./...
 	$(LINT) run ./...
 	cd cmd/vnet-agent && $(GO) vet ./... && ../../$(LINT) run ./...
+	cd integration/cluster && $(GO) vet ./... && ../../$(LINT) run ./...
 	git ls-files -z '*.sh' .ci/run | xargs -0 shellcheck
 
 $(LINT): .ci/lint/go.mod .ci/lint/go.sum
