@@ -81,7 +81,7 @@ func TestForeignLink(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	p := w.a()
-	p.sh(t, "ip link add vxvnet addrgenmode none type veth peer name other0; ip link set vxvnet up; ip addr add 10.250.0.1/32 dev vxvnet; ip neigh add 10.244.3.0 lladdr 02:00:00:00:00:99 dev vxvnet nud permanent")
+	p.sh(t, "ip link add vxvnet type veth peer name other0; ip link set vxvnet addrgenmode none; ip link set vxvnet up; ip addr add 10.250.0.1/32 dev vxvnet; ip neigh add 10.244.3.0 lladdr 02:00:00:00:00:99 dev vxvnet nud permanent")
 	bare := p.settled(t)
 	for range 2 {
 		r, err := p.try(w.config(p))

@@ -6,6 +6,8 @@
 // is exchanged between nodes: the address of a node's end of the tunnel and its
 // hardware address follow from the node's address and pod CIDR. Ours is what
 // carries RouteProtocol, and the device named DeviceName with all that is on it.
+// When everything is right, a call costs the listings and one look-up for each
+// address of another node.
 //
 // What goes through the tunnel one way has to come back by it: routers in between
 // know no pod, and a strict rp_filter takes an address from no other link than the
@@ -47,8 +49,10 @@ const (
 	// this node's pods, and is the priority of the rule that leads there.
 	RouteTable = 7677
 
-	// DefaultVNI and DefaultPort (UDP, RFC 7348) stand for a zero in Config.
-	DefaultVNI  uint32 = 7677
+	// DefaultVNI stands for a zero VNI in Config.
+	DefaultVNI uint32 = 7677
+
+	// DefaultPort stands for a zero Port in Config: VXLAN's own (RFC 7348).
 	DefaultPort uint16 = 4789
 )
 

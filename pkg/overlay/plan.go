@@ -98,7 +98,7 @@ func (p *planned) device(want desired, have *observed) {
 	case have.outlived(want):
 		removed(p, []device{*have.device})
 		p.changes = append(p.changes, change{add, *want.device, ""})
-		have.state.routes = have.without().routes
+		have.routes = have.without().routes
 		have.addrs, have.fdb, have.neighs = nil, nil, nil
 	case *have.device != *want.device:
 		p.changes = append(p.changes, change{replace, *want.device, ""})

@@ -264,7 +264,7 @@ func TestPlanLeadsThere(t *testing.T) {
 		for _, c := range p.changes {
 			simulate(t, &have.state, c)
 		}
-		if got := sorted(have.state.text()); got != sorted(want.text()) {
+		if got := sorted(have.text()); got != sorted(want.text()) {
 			t.Fatalf("%s\nafter %v", difference(sorted(want.text()), got), p.changes)
 		}
 		if again := plan(want, have); len(again.changes) != 0 {
