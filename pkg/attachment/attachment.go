@@ -37,6 +37,7 @@ type Record struct {
 
 	Judged bool     `json:"judged,omitempty"` // the network's security groups decide about its traffic
 	Group  string   `json:"group,omitempty"`  // key of the group of its interface, or ""
+	Next   string   `json:"next,omitempty"`   // key of the group that Choose is about to give it, or ""
 	ASGs   []string `json:"asgs,omitempty"`   // in lower case
 	Lost   bool     `json:"lost,omitempty"`   // it may be in sets of other groups: the store was lost, or Choose is under way
 
@@ -217,7 +218,7 @@ func (n *Node) Problems(stateDir, network string, l ipam.Lease, r Record) ([]str
 // FilterPod is what the packet filter knows of the attachment and these of its
 // addresses.
 func (r Record) FilterPod(addrs ...netip.Addr) firewall.Pod {
-	return firewall.Pod{Addrs: addrs, Group: r.Group, ASGs: r.ASGs, Lost: r.Lost}
+	return firewall.Pod{Addrs: addrs, Group: r.Group, Next: r.Next, ASGs: r.ASGs, Lost: r.Lost}
 }
 
 // Rules is what the firewall has to hold for the attachment's network. Without a

@@ -2,12 +2,12 @@ package attachment
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/vnet-cni/vnet-cni/ipam"
 	"github.com/vnet-cni/vnet-cni/pkg/cnierr"
-	"github.com/vnet-cni/vnet-cni/pkg/firewall"
 	"github.com/vnet-cni/vnet-cni/pkg/policy"
 )
 
@@ -16,12 +16,13 @@ import (
 // have or that cannot be used nothing is changed. Without the lease there is nothing
 // to do, and while its ADD or DEL is under way the error has the code TryAgain.
 //
-// At every moment the pod is judged by the old groups, the new ones or both: the
-// record names the new ones first, then the pod joins their sets, then their rules are
-// made sure of, and only then it leaves the others. A record that is marked as lost says that the
-// pod may be in sets of other groups: with that Choose begins and ends, so that
-// whatever interrupts it the next Choose, or DEL, takes the pod out of them. Running
-// flows keep their verdict.
+// At every moment the pod is judged by the old groups, the new ones or both, and is
+// never without rules: the record says first which group it is about to get, then that
+// group's rules are made sure of beside those of the old one, then the pod joins the
+// new sets and leaves the old ones, and the record names the new groups. Until then it
+// is marked as lost: the pod may be in sets of other groups. So whatever interrupts it,
+// the next Choose, for whichever groups, or DEL takes the pod out of them. Running flows
+// keep their verdict.
 func (n *Node) Choose(stateDir, network string, k ipam.Key, group string, asgs []string) (changed bool, err error) {
 	rules, err := policy.Reopen(stateDir, network, Pods(stateDir, network))
 	if err != nil {
@@ -40,12 +41,13 @@ func (n *Node) Choose(stateDir, network string, k ipam.Key, group string, asgs [
 		return false, cnierr.Wrap(cnierr.Firewall, err)
 	}
 	if err := c.install(rules); err != nil {
+		if _, _, found, failed := c.attached(); failed == nil && !found {
+			return false, nil // and with it went the need for the rules
+		}
 		return false, cnierr.Wrap(cnierr.Firewall, err)
 	}
-	if err := n.Firewall.Alone(stateDir, c.end); err != nil {
-		return false, cnierr.Wrap(cnierr.Firewall, err)
-	}
-	return true, nil
+	err = n.Firewall.Alone(stateDir, c.end)
+	return c.done && err == nil, cnierr.Wrap(cnierr.Firewall, err)
 }
 
 // choice is a Choose on its way.
@@ -57,13 +59,14 @@ type choice struct {
 	asgs              []string
 
 	begun  bool // there is something to do
+	done   bool
 	lease  ipam.Lease
 	record Record
 }
 
-// begin records the new groups and joins their sets. It runs alone, and so does
-// what a DEL does from leaving the sets on: the lease cannot go in between, and come
-// back by being recorded.
+// begin records which group the pod is about to get. It runs alone, and so does what
+// a DEL does from leaving the sets on: the lease cannot go in between, and come back
+// by being recorded.
 func (c *choice) begin() error {
 	l, r, found, err := c.attached()
 	if err != nil || !found {
@@ -81,46 +84,49 @@ func (c *choice) begin() error {
 	} else if !made {
 		return cnierr.Errorf(cnierr.TryAgain, "container %s, interface %s: it is being attached or detached", c.key.ContainerID, c.key.IfName)
 	}
-	r.Group, r.ASGs, r.Lost = c.group, c.asgs, true
+	r.Next, r.Lost = c.group, true
 	c.begun, c.lease, c.record = true, l, r
-	c.node.at("record the new groups")
-	if err := c.write(); err != nil {
-		return err
-	}
-	c.node.at("join the new groups")
-	return c.node.Firewall.Join(c.network, c.pod())
+	c.node.at("record the beginning")
+	return c.write()
 }
 
 // install makes sure of the rules of the new group. Somebody who listed the pods
-// before they had it may be about to take them away.
+// before it was recorded may be about to take them away; whoever lists them from now
+// on makes the rules of the old group and of the new one.
 func (c *choice) install(rules *policy.Rules) error {
 	n := c.record.Rules(c.network, c.stateDir, Addrs(c.lease))
-	n.Judging = rules.Judging(c.pod())
+	n.Judging = rules.Judging(c.record.FilterPod(Addrs(c.lease)...))
 	c.node.at("wait for others")
 	if err := c.node.Firewall.Settled(n); err != nil {
 		return err
 	}
 	c.node.at("install the rules")
-	return c.node.Firewall.Ensure(n)
+	if err := c.node.Firewall.Ensure(n); err != nil {
+		return err
+	}
+	missing, err := c.node.Firewall.Problems(n) // the documents may have lost the group again
+	if err == nil && len(missing) > 0 {
+		err = fmt.Errorf("the rules of group %q of network %s are not in place: %s", c.group, c.network, strings.Join(missing, ", "))
+	}
+	return err
 }
 
-// end leaves all other groups, unless the attachment has gone meanwhile or was
+// end takes the pod to its new groups, unless the attachment has gone meanwhile or was
 // given others still.
 func (c *choice) end() error {
 	l, _, found, err := c.attached()
 	if err != nil || !found || !bytes.Equal(l.Attachment, c.lease.Attachment) {
 		return err
 	}
-	c.node.at("leave the old groups")
-	if err := c.node.Firewall.LeaveOthers(c.network, c.pod()); err != nil {
+	c.record.Group, c.record.ASGs, c.record.Next, c.record.Lost = c.group, c.asgs, "", false
+	c.node.at("take it to the new groups")
+	if err := c.node.Firewall.Regroup(c.network, c.record.FilterPod(Addrs(c.lease)...)); err != nil {
 		return err
 	}
-	c.record.Lost = false
 	c.node.at("record the end")
+	c.done = true
 	return c.write()
 }
-
-func (c *choice) pod() firewall.Pod { return c.record.FilterPod(Addrs(c.lease)...) }
 
 // attached reads the attachment as it is now.
 func (c *choice) attached() (l ipam.Lease, r Record, found bool, err error) {

@@ -41,9 +41,11 @@ func (f *Firewall) judge(n Network, programs []*iptables) error {
 func (p *Policies) serve() (bool, error) {
 	pods, err := p.list()
 	for _, pod := range pods {
-		waits := pod.Remote && slices.Contains(p.Unusable, pod.Group)
-		if pod.Group != "" && p.Interfaces[pod.Group] == nil && !waits {
-			return false, err
+		for _, key := range GroupsOf(pod) {
+			given := p.Interfaces[key] != nil || pod.Dispensable(key) && slices.Contains(p.Unusable, key)
+			if !given {
+				return false, err
+			}
 		}
 	}
 	return true, err

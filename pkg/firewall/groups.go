@@ -13,6 +13,7 @@ import (
 type Pod struct {
 	Addrs []netip.Addr
 	Group string   // key of the security group of its interface; "": none
+	Next  string   // key of the group that it is about to get, whose rules are wanted; "": none
 	ASGs  []string // its application security groups, in lower case
 	Lost  bool     // it may be in sets of other groups than these
 	// Remote says that the pod is another node's: it counts as a member of its groups
@@ -47,8 +48,9 @@ type Judging struct {
 type Policies struct {
 	Subnet     *nsg.Policy            // nil: the subnet has no group
 	Interfaces map[string]*nsg.Policy // by key, for each group that a pod has
-	// Unusable are the keys of groups that only pods of other nodes have and that cannot
-	// be had here, or not yet. What enters here for such a pod waits, and is dropped.
+	// Unusable are the keys of groups that cannot be had here, or not yet, and that only
+	// pods of other nodes have, or pods are about to get. What enters here for such a pod
+	// of another node is dropped.
 	Unusable []string
 	Pods     []Pod
 	// List lists the pods again, for those that came and went meanwhile. Nil: Pods
@@ -198,12 +200,20 @@ func (p Pod) membership(network string, f family) (sets, asgs []string) {
 	return sets, asgs
 }
 
-// GroupsOf returns the keys of the groups that any of the pods has, each once.
+// Dispensable reports whether the pod, which has the group with the key or is about to
+// get it, can do without its rules here: another node's pod, and one that stays in its
+// old group then.
+func (p Pod) Dispensable(key string) bool { return p.Remote || key != p.Group }
+
+// GroupsOf returns the keys of the groups that any of the pods has or is about to
+// get, each once.
 func GroupsOf(pods ...Pod) []string {
 	var keys []string
 	for _, p := range pods {
-		if p.Group != "" {
-			keys = append(keys, p.Group)
+		for _, key := range []string{p.Group, p.Next} {
+			if key != "" {
+				keys = append(keys, key)
+			}
 		}
 	}
 	slices.Sort(keys)

@@ -7,10 +7,23 @@ import (
 	"github.com/vnet-cni/vnet-cni/pkg/nlsock"
 )
 
-// Join puts a pod that is judged already into the sets of its groups, which it creates
-// where they are missing; the pod stays in all others. It must run within Alone, and
-// Ensure has to follow, as with AddPod.
-func (f *Firewall) Join(network string, p Pod) error {
+// Regroup takes a pod that is judged already from the sets of whatever groups it has to
+// those of its own, which it joins first. At no moment it is in the set of those who
+// must have a group and in no group's. The rules of its group have to be in place, and
+// it must run within Alone.
+func (f *Firewall) Regroup(network string, p Pod) error {
+	if err := f.joinOwn(network, p); err != nil {
+		return fmt.Errorf("network %s: %w", network, err)
+	}
+	f.step("leave the old groups")
+	if err := f.leaveOthers(network, p); err != nil {
+		return fmt.Errorf("network %s: %w", network, err)
+	}
+	return nil
+}
+
+// joinOwn creates sets where they are missing.
+func (f *Firewall) joinOwn(network string, p Pod) error {
 	var requests []nlsock.Request
 	for _, a := range p.Addrs {
 		a = a.Unmap()
@@ -20,15 +33,10 @@ func (f *Firewall) Join(network string, p Pod) error {
 			requests = append(requests, f.sets.creation(set, hashIP, familyOf(a)), f.sets.addition(set, single(a)))
 		}
 	}
-	if err := f.sets.do(requests); err != nil {
-		return fmt.Errorf("network %s: %w", network, err)
-	}
-	return nil
+	return f.sets.do(requests)
 }
 
-// LeaveOthers takes a pod out of the sets of all groups that are not its own. It must
-// run within Alone.
-func (f *Firewall) LeaveOthers(network string, p Pod) error {
+func (f *Firewall) leaveOthers(network string, p Pod) error {
 	for _, a := range p.Addrs {
 		a = a.Unmap()
 		fam := familyOf(a)
@@ -45,7 +53,7 @@ func (f *Firewall) LeaveOthers(network string, p Pod) error {
 			}
 		}
 		if err := f.sets.do(requests); err != nil {
-			return fmt.Errorf("network %s: %w", network, err)
+			return err
 		}
 	}
 	return nil

@@ -158,7 +158,7 @@ func (f *Firewall) removeStale(names []string, network string, have memberships,
 	want, lost := membershipsOf(network, pods, fam)
 	far := farSet(fam)
 	var requests []nlsock.Request
-	for _, set := range slices.Sorted(maps.Keys(have)) { // as in LeaveOthers
+	for _, set := range slices.Sorted(maps.Keys(have)) { // as in leaveOthers
 		for a := range have[set] {
 			if set != far && !want[set][a] && !lost[a] {
 				requests = append(requests, f.sets.removal(set, a))

@@ -118,21 +118,18 @@ func (r *Rules) contents() (*contents, error) {
 }
 
 // Judging is what the firewall is to install for the network, with the groups of
-// the pods that it is about. Those that only pods of other nodes have are wanted as
-// far as they can be had.
+// the pods that it is about. Those that are dispensable are wanted as far as they can
+// be had.
 func (r *Rules) Judging(pods ...firewall.Pod) *firewall.Judging {
-	known := map[string]bool{}
-	wanted := slices.DeleteFunc(slices.Clone(pods), func(p firewall.Pod) bool {
-		if !p.Remote || p.Group == "" {
+	groups := firewall.GroupsOf(pods...)
+	groups = slices.DeleteFunc(groups, func(key string) bool {
+		if slices.ContainsFunc(pods, func(p firewall.Pod) bool { return p.Group == key && !p.Remote }) {
 			return false
 		}
-		if _, asked := known[p.Group]; !asked {
-			key, err := r.Group(p.Group)
-			known[p.Group] = err == nil && key == p.Group
-		}
-		return !known[p.Group]
+		usable, err := r.Group(key)
+		return err != nil || usable != key
 	})
-	return &firewall.Judging{Groups: firewall.GroupsOf(wanted...), Pods: r.pods, Stale: r.stale, Load: r.policies}
+	return &firewall.Judging{Groups: groups, Pods: r.pods, Stale: r.stale, Load: r.policies}
 }
 
 // stale reports whether what is in force is not what the documents say.
@@ -185,11 +182,12 @@ func (r *Rules) flushed(p *firewall.Policies, c *contents) []string {
 	return out
 }
 
-// compiled makes the policies of all groups that the network's pods have. A group
-// that only pods of other nodes have may be missing or broken here: it is theirs, and
-// these documents may be older or newer than theirs. It is no reason to reject the
-// documents or to keep a pod of this node from coming. What enters here for such a pod
-// is dropped, for it is in the set of those who must have a group and in no group's.
+// compiled makes the policies of all groups that the network's pods have, or are about
+// to get. A group that only pods of other nodes have may be missing or broken here: it
+// is theirs, and these documents may be older or newer than theirs. It is no reason to
+// reject the documents or to keep a pod of this node from coming. What enters here for
+// such a pod is dropped, for it is in the set of those who must have a group and in no
+// group's. Nor is a group that a pod does not get then.
 func (r *Rules) compiled(c *contents) (*firewall.Policies, error) {
 	pods, err := r.pods()
 	if err != nil {
@@ -205,17 +203,20 @@ func (r *Rules) compiled(c *contents) (*firewall.Policies, error) {
 		}
 	}
 	for _, pod := range pods {
-		if pod.Group == "" || p.Interfaces[pod.Group] != nil || pod.Remote && slices.Contains(p.Unusable, pod.Group) {
-			continue
-		}
-		made, err := c.policy(pod.Group)
-		switch {
-		case err == nil:
-			p.Interfaces[pod.Group] = made
-		case pod.Remote:
-			p.Unusable = append(p.Unusable, pod.Group)
-		default:
-			return nil, fmt.Errorf("a pod with %s has the group: %w", pod.Addrs, err)
+		for _, key := range firewall.GroupsOf(pod) {
+			dispensable := pod.Dispensable(key)
+			if p.Interfaces[key] != nil || dispensable && slices.Contains(p.Unusable, key) {
+				continue
+			}
+			made, err := c.policy(key)
+			switch {
+			case err == nil:
+				p.Interfaces[key] = made
+			case dispensable:
+				p.Unusable = append(p.Unusable, key)
+			default:
+				return nil, fmt.Errorf("a pod with %s has the group: %w", pod.Addrs, err)
+			}
 		}
 	}
 	return p, nil
