@@ -14,19 +14,40 @@ import (
 	"github.com/vnet-cni/vnet-cni/pkg/nsg"
 )
 
-// load reads the documents of a configuration.
+// loadTries bounds how often documents are read again that change meanwhile.
+const loadTries = 20
+
+// load reads the documents of a configuration, all as they were at one moment: an
+// agent may replace them together.
 func load(c Config) (index, *contents, error) {
-	seen, err := stamps(c.Documents)
-	if err != nil {
-		return index{}, nil, fmt.Errorf("nsg.documents: %w", err)
+	seen, d, err := readWhole(c.Documents)
+	if err == nil {
+		err = d.Err()
 	}
-	d := arm.Load(c.Documents)
-	if err := d.Err(); err != nil {
+	if err != nil {
 		return index{}, nil, fmt.Errorf("nsg.documents: %w", err)
 	}
 	i, read, err := loaded(c, d)
 	i.Stamps = seen
 	return i, read, err
+}
+
+func readWhole(paths []string) ([]stamp, *arm.Documents, error) {
+	for range loadTries {
+		seen, err := stamps(paths)
+		if err != nil {
+			return nil, nil, err
+		}
+		d := arm.Load(paths)
+		after, err := stamps(paths)
+		if err != nil {
+			return nil, nil, err
+		}
+		if slices.Equal(seen, after) {
+			return seen, d, nil
+		}
+	}
+	return nil, nil, fmt.Errorf("%v changed each of the %d times that they were read", paths, loadTries)
 }
 
 // loaded takes from documents what a configuration asks of them.
