@@ -23,7 +23,8 @@ const MaxFile = 64 << 20
 func Load(paths []string) *Documents {
 	d := &Documents{}
 	for _, path := range paths {
-		files, folder, err := documents(path)
+		from := resolved(path)
+		files, folder, err := documents(from)
 		if err != nil {
 			d.unreadable(path, err)
 		}
@@ -33,10 +34,19 @@ func Load(paths []string) *Documents {
 			})
 		}
 		for _, f := range files {
-			d.loadFile(f)
+			d.loadFile(path+strings.TrimPrefix(f, from), f)
 		}
 	}
 	return d
+}
+
+// resolved is where the path of a folder leads to at this moment: one that is a link
+// may lead elsewhere before all of its files are read. Anything else is what it is.
+func resolved(path string) string {
+	if real, err := filepath.EvalSymlinks(path); err == nil && isFolder(real) {
+		return real
+	}
+	return path
 }
 
 // Files returns what Load would read of a path, and a folder itself: when none of
@@ -82,8 +92,9 @@ func isFolder(path string) bool {
 	return err == nil && info.IsDir()
 }
 
-func (d *Documents) loadFile(path string) {
-	data, err := readFile(path)
+// loadFile reads a document that is known by a path from where it is.
+func (d *Documents) loadFile(path, from string) {
+	data, err := readFile(from)
 	if err != nil {
 		d.unreadable(path, err)
 		return

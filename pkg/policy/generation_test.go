@@ -12,7 +12,7 @@ import (
 func TestLoadOfOneGeneration(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	const files = 4
+	const files = 8
 	for g := range 2 {
 		folder := filepath.Join(dir, fmt.Sprint(g))
 		if err := os.Mkdir(folder, 0o700); err != nil {
