@@ -43,7 +43,7 @@ func Load(paths []string) *Documents {
 // resolved is where the path of a folder leads to at this moment: one that is a link
 // may lead elsewhere before all of its files are read. Anything else is what it is.
 func resolved(path string) string {
-	if real, err := filepath.EvalSymlinks(path); err == nil && isFolder(real) {
+	if real, err := filepath.EvalSymlinks(path); err == nil && isFolder(path) {
 		return real
 	}
 	return path
