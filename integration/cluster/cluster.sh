@@ -105,8 +105,9 @@ up() {
 	start_etcd
 	make_keys
 	start_api
-	start_controllers
 	for node in $NODES; do node_start "$node"; done
+	await 120 "the API server" api_ready
+	start_controllers # not before: the controller manager gives up after ten seconds without one
 	# shellcheck disable=SC2086 # one argument each
 	node_wait $NODES
 	await 30 "the default service account" has_service_account
@@ -151,7 +152,7 @@ conformance() {
 	[[ -z ${2-} ]] || skip=(--ginkgo.skip="$2")
 	in_net cp "$(folder e2e)/e2e.test" --kubeconfig="$run/pki/admin.kubeconfig" --kubectl-path="$kubernetes/kubectl" \
 		--provider=skeleton --node-os-distro=custom --num-nodes="$(node_names | wc -w)" --minStartupPods=0 \
-		--system-pods-startup-timeout=30s --ginkgo.no-color --report-dir="$run/e2e" --ginkgo.focus="$1" "${skip[@]}"
+		--system-pods-startup-timeout=30s --ginkgo.no-color --ginkgo.silence-skips --report-dir="$run/e2e" --ginkgo.focus="$1" "${skip[@]}"
 }
 
 # logs DIR: what somebody needs who was not there.

@@ -93,7 +93,7 @@ api() {
 	start)
 		! [[ -d /proc/$pid ]] || return 0
 		start_api
-		await 60 "the API server" api_ready ;;
+		await 120 "the API server" api_ready ;;
 	stop)
 		kill -9 "$pid" 2>/dev/null || true
 		await 10 "the API server's end" gone "$pid" ;;

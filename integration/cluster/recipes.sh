@@ -66,12 +66,15 @@ build_kubernetes() {
 # options that the suite uses, and sh is dash, for busybox's sh would run busybox's nc
 # whatever PATH says.
 build_e2e() {
+	local porter
+	porter=$(cd "$here/kubernetes" && go list -m -f '{{.Dir}}' k8s.io/kubernetes)/test/images/agnhost/porter
 	compile "$here/kubernetes" "$1" -ldflags "$(kubernetes_flags)" k8s.io/kubernetes/test/images/agnhost
 	(cd "$here/kubernetes" && CGO_ENABLED=0 nice -n 5 go test -mod=readonly -c -trimpath -ldflags "$(kubernetes_flags)" \
 		-o "$1/e2e.test" k8s.io/kubernetes/test/e2e)
 	image -o "$1/agnhost.tar" -busybox -file agnhost="$1/agnhost" -program usr/bin/curl -program usr/sbin/ip \
 		-program usr/bin/nc=/bin/nc.openbsd -program bin/sh=/bin/dash \
-		-program usr/bin/dig -program usr/bin/getent -entrypoint /agnhost -cmd pause \
+		-program usr/bin/dig -program usr/bin/getent \
+		-file localhost.crt="$porter/localhost.crt" -file localhost.key="$porter/localhost.key" -entrypoint /agnhost -cmd pause \
 		registry.k8s.io/e2e-test-images/agnhost:2.56 registry.k8s.io/e2e-test-images/jessie-dnsutils:1.7
 }
 
@@ -89,10 +92,11 @@ build_plugins() {
 	"$root/integration/peers/build.sh" "$1"
 }
 
-# pause sleeps until it is told to go, and goes at once.
+# pause sleeps until it is told to go, and goes at once. The suite has pods that do just that.
 build_images() {
 	printf '#!/bin/sh\ntrap "exit 0" TERM INT\nwhile :; do sleep 3600 & wait $!; done\n' >"$1/pause"
-	image -o "$1/base.tar" -busybox -file pause="$1/pause" -entrypoint /pause local.test/pause:1 local.test/busybox:1
+	image -o "$1/base.tar" -busybox -file pause="$1/pause" -entrypoint /pause \
+		local.test/pause:1 local.test/busybox:1 registry.k8s.io/pause:3.10.1
 }
 
 # Both of iptables' backends, for the agent uses the one that its node uses; their

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -47,7 +48,7 @@ type Paths struct {
 	Binaries string // folder of the runtime's plugins
 	Conflist string // folder of the runtime's network configurations
 	State    string // of the plugins
-	Data     string // documents and defaults, which outlive a reboot
+	Data     string // documents, defaults and the last good configuration, which outlive a reboot
 	Sysctls  string // what shows the node's /proc/sys/net
 }
 
@@ -61,25 +62,28 @@ type Agent struct {
 	Every   time.Duration // between two looks at what nobody tells of
 
 	wake  chan struct{} // something watched changed
+	now   func() time.Time
 	stats counters
 
 	mu    sync.Mutex
 	state state
 
-	good      *Config // the last configuration that could be read
+	// What one pass leaves to the next. There is one at a time.
+	good      *Config // the last configuration that could be used
 	orphans   *collect.Orphans
-	collected time.Time // when the runtime was last asked
+	asked     time.Time // when the runtime was last asked for its sandboxes
+	answer    error     // and what came of it
 	documents documents
-	told      map[string]string // Events by what they are about, so that each is sent once
+	told      map[kube.Ref]string // Events by what they are about, so that each is sent once
+	done      map[string]string   // what was brought about, by what it is
 }
 
 // state is what the rest of the program may ask for.
 type state struct {
-	began   time.Time // of the last pass
-	ended   time.Time
-	err     error
-	serving bool          // the node can serve ADD
-	conf    *netconf.Conf // of the network, once it is known
+	began time.Time // of the last pass
+	ended time.Time
+	err   error
+	conf  *netconf.Conf // of the network, once it is known
 }
 
 // Changed tells the agent to look at once. It never waits.
@@ -95,8 +99,8 @@ func (a *Agent) Changed() {
 func New(node string, paths Paths, log *slog.Logger, every, grace time.Duration) *Agent {
 	return &Agent{
 		Node: node, Paths: paths, Log: log, Every: every,
-		wake: make(chan struct{}, 1), stats: newCounters(), told: map[string]string{},
-		orphans: collect.NewOrphans(grace),
+		wake: make(chan struct{}, 1), now: time.Now, stats: newCounters(),
+		orphans: collect.NewOrphans(grace), told: map[kube.Ref]string{}, done: map[string]string{},
 	}
 }
 
@@ -130,20 +134,22 @@ func (a *Agent) Run(ctx context.Context) {
 // look makes one pass and remembers how it went. A deep one also looks for damage
 // that only a listing of all rules would show.
 func (a *Agent) look(ctx context.Context, deep bool) {
-	began := time.Now()
+	began := a.now()
 	a.mu.Lock()
 	a.state.began = began
 	a.mu.Unlock()
-	p := &pass{Agent: a, deep: deep}
-	err := p.run(ctx)
+	p := &pass{Agent: a, deep: deep, telling: map[kube.Ref]string{}}
+	p.run(ctx)
+	err := errors.Join(append([]error{p.invalid}, p.errs...)...)
+	ended := a.now()
 	a.mu.Lock()
 	changed := fmt.Sprint(err) != fmt.Sprint(a.state.err)
-	a.state.ended, a.state.err, a.state.serving = time.Now(), err, p.serving
+	a.state.ended, a.state.err = ended, err
 	if p.conf != nil {
 		a.state.conf = p.conf
 	}
 	a.mu.Unlock()
-	a.stats.pass(time.Since(began), err)
+	a.stats.pass(ended.Sub(began), err)
 	if err != nil && changed {
 		a.Log.Error("the node is not as it should be", "error", err)
 	}
@@ -158,57 +164,68 @@ type pass struct {
 	facts
 	node    *attachment.Node
 	deep    bool
-	errs    []error
-	serving bool
+	errs    []error             // of steps that failed
+	telling map[kube.Ref]string // what is wrong now, as told has what was before
+}
+
+// step is a part of a pass.
+type step struct {
+	what string
+	do   func(context.Context) error
 }
 
 // run makes the steps. Without knowing the node none of them makes sense; any
 // other that fails leaves the rest to be done, except that a node is not offered
-// to the runtime before it can serve.
-func (p *pass) run(ctx context.Context) error {
-	var err error
-	if p.node, err = attachment.OpenNode(); err != nil {
-		return err
+// to the runtime before it can serve. What is not told of again is over, if all was
+// looked at.
+func (p *pass) run(ctx context.Context) {
+	defer func() { maps.Copy(p.told, p.telling) }()
+	if p.try(ctx, step{"open the node's kernel", p.open}); p.node == nil {
+		return
 	}
 	defer p.node.Close()
-	if err := p.identify(); err != nil {
-		return err
+	if p.try(ctx, step{"identify the node", p.identify}); len(p.errs) > 0 {
+		return
 	}
-	for _, step := range []struct {
-		what string
-		do   func(context.Context) error
-	}{
-		{"install the plugins", p.installPlugins},
-		{"write the documents", p.writeDocuments},
-		{"reach the other nodes", p.reachNodes},
-		{"render the configuration", p.configure},
-		{"ready the node's kernel", p.readyKernel},
-		{"learn the pods of other nodes", p.learnMembers},
-		{"put the rules in force", p.enforce},
-	} {
-		p.try(step.what, func() error { return step.do(ctx) })
-	}
+	p.try(ctx,
+		step{"install the plugins", p.installPlugins},
+		step{"write the documents", p.writeDocuments},
+		step{"reach the other nodes", p.reachNodes},
+		step{"render the configuration", p.configure},
+		step{"ready the node's kernel", p.readyKernel},
+		step{"learn the pods of other nodes", p.learnMembers},
+		step{"put the rules in force", p.enforce},
+	)
 	if len(p.errs) == 0 {
-		p.try("offer the node to the runtime", p.offer)
+		p.try(ctx, step{"offer the node to the runtime", p.offer})
 	}
-	p.serving = p.offered()
-	for _, step := range []struct {
-		what string
-		do   func(context.Context) error
-	}{
-		{"follow the pods' annotations", p.followChoices},
-		{"publish the pods", p.publish},
-		{"tell of findings", p.tellFindings},
-		{"look at the pools", p.watchPools},
-		{"collect what is left behind", p.collect},
-	} {
-		p.try(step.what, func() error { return step.do(ctx) })
-	}
-	return errors.Join(p.errs...)
+	p.try(ctx,
+		step{"follow the pods' annotations", p.followChoices},
+		step{"publish the pods", p.publish},
+		step{"tell of findings", p.tellFindings},
+		step{"look at the pools", p.watchPools},
+		step{"collect what is left behind", p.collect},
+	)
+	p.told = map[kube.Ref]string{}
 }
 
-func (p *pass) try(what string, do func() error) {
-	if err := do(); err != nil {
-		p.errs = append(p.errs, fmt.Errorf("%s: %w", what, err))
+func (p *pass) open(context.Context) (err error) {
+	p.node, err = attachment.OpenNode()
+	return err
+}
+
+// try makes steps, whether or not those before succeed. Of one that fails an Event
+// tells once, whatever the words of its error, until it succeeds again.
+func (p *pass) try(ctx context.Context, steps ...step) {
+	for _, s := range steps {
+		err := s.do(ctx)
+		if err == nil {
+			continue
+		}
+		err = fmt.Errorf("%s: %w", s.what, err)
+		p.errs = append(p.errs, err)
+		if !errors.As(err, new(toldOf)) {
+			p.tellFailure(s.what, err)
+		}
 	}
 }

@@ -11,14 +11,17 @@ import (
 const collectEvery = 10 * time.Second
 
 // collect removes what containers have left behind that the runtime does not know.
-// The attachments are listed before the runtime is asked: a pod that starts in
-// between is on neither list.
+// In between its last outcome holds.
 func (p *pass) collect(ctx context.Context) error {
-	now := time.Now()
-	if now.Sub(p.collected) < collectEvery {
-		return nil
+	if now := p.now(); now.Sub(p.asked) >= collectEvery {
+		p.asked, p.answer = now, p.collectAt(ctx, now)
 	}
-	p.collected = now
+	return p.answer
+}
+
+// collectAt lists the attachments before it asks the runtime: a pod that starts in
+// between is on neither list.
+func (p *pass) collectAt(ctx context.Context, now time.Time) error {
 	listed, err := collect.List(p.node, p.Paths.State, p.config.Network)
 	if err != nil {
 		return err

@@ -22,55 +22,64 @@ type documents struct {
 	findings map[string][]nsg.Finding // by ConfigMap
 }
 
+// source is where a document came from.
+type source struct{ configMap, key string }
+
 // writeDocuments gives the node the documents of the cluster, all of one moment,
-// and the defaults of the namespaces.
+// the defaults of the namespaces, and the configuration for the next agent.
 func (p *pass) writeDocuments(context.Context) error {
-	files, owners := map[string][]byte{}, map[string]string{}
-	for _, d := range p.Cluster.Documents() {
+	all := p.Cluster.Documents()
+	files, sources := map[string][]byte{}, map[string]source{}
+	for _, d := range all {
 		for key, content := range d.Files {
-			name := nodefiles.DocumentName(d.Name, documentKey(key))
-			files[name], owners[name] = content, d.Name
+			name := nodefiles.DocumentName(d.Name, documentKey(key, d.Files))
+			files[name], sources[name] = content, source{d.Name, key}
 		}
 	}
 	changed, err := nodefiles.WriteGeneration(p.documentsDir(), files)
-	if err != nil {
-		return err
-	}
 	if changed {
 		p.Log.Info("wrote documents", "files", len(files))
 	}
-	if changed || p.documents.networks == nil {
-		p.documents = readDocuments(p.currentDocuments(), owners)
+	if changed || p.documents.networks == nil { // be it what an agent before this one wrote
+		p.documents = readDocuments(p.currentDocuments(), sources)
 	}
+	if err != nil {
+		return err
+	}
+	p.wrote = all
 	defaults := map[string]netconf.Default{}
 	for name, c := range p.Cluster.Namespaces() {
 		defaults[name] = netconf.Default{NSG: c.NSG, ASGs: c.ASGs}
 	}
-	_, err = nodefiles.WriteDefaults(p.defaultsDir(), defaults)
-	return err
+	if _, err := nodefiles.WriteDefaults(p.defaultsDir(), defaults); err != nil || p.invalid != nil {
+		return err
+	}
+	return p.keepGood()
 }
 
 // documentKey makes a document also of a key that does not say that it is one: it is
-// in a ConfigMap of documents.
-func documentKey(key string) string {
+// in a ConfigMap of documents. It does not take another key's name.
+func documentKey(key string, keys map[string][]byte) string {
 	if ext := filepath.Ext(key); strings.EqualFold(ext, ".json") || strings.EqualFold(ext, ".jsonc") {
 		return key
 	}
-	return key + ".json"
+	for taken := true; taken; _, taken = keys[key] {
+		key += ".json"
+	}
+	return key
 }
 
 // readDocuments keeps little of what may be megabytes of service tags.
-func readDocuments(folder string, owners map[string]string) documents {
+func readDocuments(folder string, sources map[string]source) documents {
 	read := arm.Load([]string{folder})
 	out := documents{
 		networks: &arm.Documents{VirtualNetworks: read.VirtualNetworks},
 		findings: map[string][]nsg.Finding{},
 	}
 	for _, f := range policy.Findings(read) {
-		name := filepath.Base(f.File)
-		if owner, known := owners[name]; known {
-			f.File = strings.TrimPrefix(name, owner+"_")
-			out.findings[owner] = append(out.findings[owner], f)
+		if from, known := sources[filepath.Base(f.File)]; known {
+			f.File = from.key
+			out.findings[from.configMap] = append(out.findings[from.configMap], f)
 		}
 	}
 	return out
@@ -83,16 +92,12 @@ const documentsRejected = "DocumentsRejected"
 // all of an object's annotations.
 const maxFindings = 50
 
-// tellFindings writes what is wrong with the documents to where they came from.
+// tellFindings writes what is wrong with the documents to where they came from. What
+// this node could not write down it has not judged.
 func (p *pass) tellFindings(ctx context.Context) error {
 	var errs []error
-	for _, d := range p.Cluster.Documents() {
+	for _, d := range p.wrote {
 		errs = append(errs, p.tellFindingsOf(ctx, d))
-	}
-	if why := policy.Rejected(p.Paths.State, p.config.Network); why != "" {
-		p.tellNode(documentsRejected, "the last good documents stay in force: "+why)
-	} else {
-		p.untell(kube.NodeRef(p.Node, documentsRejected))
 	}
 	return errors.Join(errs...)
 }

@@ -1,13 +1,12 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"path/filepath"
-	"slices"
 
 	"github.com/vnet-cni/vnet-cni/cmd/vnet-agent/kube"
 	"github.com/vnet-cni/vnet-cni/pkg/link"
@@ -18,28 +17,25 @@ import (
 
 // facts is what a pass has found out so far.
 type facts struct {
-	config   Config
 	self     kube.Node
 	others   []kube.Node
+	config   Config
+	invalid  error // what is wrong with the configuration, in whose place config is the last good one
 	uplink   link.Uplink
+	subnets  []netip.Prefix // that the node's podCIDRs are cut from
+	wrote    []kube.Document
 	routed   overlay.Report
 	conflist []byte
 	conf     *netconf.Conf
 	rules    *policy.Rules
 }
 
-// invalidConfiguration is the reason of the Event that says so.
-const invalidConfiguration = "InvalidConfiguration"
-
 // ipvsDevice holds the services' addresses where kube-proxy is in mode ipvs, whose
 // traffic to pods on other nodes passes no FORWARD chain.
 const ipvsDevice = "kube-ipvs0"
 
-// identify finds out who this node is, and whether it can be served.
-func (p *pass) identify() error {
-	if err := p.configured(); err != nil {
-		return err
-	}
+// identify finds out who this node is, whether it can be served, and how.
+func (p *pass) identify(context.Context) error {
 	found := false
 	for _, n := range p.Cluster.Nodes() {
 		if n.Name == p.Node {
@@ -48,6 +44,7 @@ func (p *pass) identify() error {
 			p.others = append(p.others, n)
 		}
 	}
+	p.tellFaults()
 	switch {
 	case !found:
 		return fmt.Errorf("node %s is not in the cluster", p.Node)
@@ -56,32 +53,10 @@ func (p *pass) identify() error {
 	case len(p.self.PodCIDRs) == 0:
 		return fmt.Errorf("node %s has no podCIDR yet: the controller manager gives it one with --allocate-node-cidrs", p.Node)
 	}
-	p.tellFaults()
 	if err := p.judgeable(); err != nil {
 		return err
 	}
-	var err error
-	p.uplink, err = p.findUplink()
-	return err
-}
-
-// configured reads the configuration. What cannot be used does not replace what is
-// in use: a slip of the pen must not take the network from a whole cluster.
-func (p *pass) configured() error {
-	c, err := ReadConfig(p.Paths.Config)
-	switch {
-	case err == nil:
-		p.good, p.config = &c, c
-		p.untell(kube.NodeRef(p.Node, invalidConfiguration))
-		return nil
-	case p.good == nil:
-		p.tellNode(invalidConfiguration, err.Error())
-		return err
-	}
-	p.tellNode(invalidConfiguration, err.Error())
-	p.errs = append(p.errs, err)
-	p.config = *p.good
-	return nil
+	return p.configured()
 }
 
 // tellFaults tells of what nobody can use in the objects of nodes.
@@ -98,62 +73,11 @@ func (p *pass) tellFaults() {
 // judgeable refuses a node whose traffic to pods goes past the rules: what is denied
 // must not come in by the back door.
 func (p *pass) judgeable() error {
-	const reason = "UnsupportedKubeProxy"
 	if _, err := net.InterfaceByName(ipvsDevice); err != nil {
-		p.untell(kube.NodeRef(p.Node, reason))
 		return nil
 	}
 	err := fmt.Errorf("kube-proxy is in mode ipvs (there is %s), which brings packets to pods past the rules of security groups: set its mode to iptables or nftables", ipvsDevice)
-	p.tellNode(reason, err.Error())
-	return errors.Join(err, p.withdraw())
-}
-
-// findUplink is the interface with the node's address, unless the user says
-// otherwise: the default route may lead to another network.
-func (p *pass) findUplink() (link.Uplink, error) {
-	name := p.config.Uplink
-	if name == "" {
-		var err error
-		if name, err = interfaceOf(p.self.Addresses); err != nil {
-			return link.Uplink{}, err
-		}
-	}
-	up, err := p.node.Host.FindUplink(name, p.self.PodCIDRs)
-	if err != nil {
-		return link.Uplink{}, fmt.Errorf("find the uplink of node %s: %w", p.Node, err)
-	}
-	return up, nil
-}
-
-func interfaceOf(addrs []netip.Addr) (string, error) {
-	links, err := net.Interfaces()
-	if err != nil {
-		return "", fmt.Errorf("list the node's interfaces: %w", err)
-	}
-	for _, l := range links {
-		has, err := l.Addrs()
-		if err != nil {
-			continue // it went meanwhile
-		}
-		for _, h := range has {
-			prefix, err := netip.ParsePrefix(h.String())
-			if err == nil && slices.Contains(addrs, prefix.Addr().WithZone("")) {
-				return l.Name, nil
-			}
-		}
-	}
-	return "", fmt.Errorf("no interface of this node has an address of the Node object: %v; set \"uplink\"", addrs)
-}
-
-// connected are the prefixes that the uplink is in.
-func (p *pass) connected() []netip.Prefix {
-	var out []netip.Prefix
-	for _, prefix := range p.uplink.Prefixes {
-		if !prefix.Addr().IsLinkLocalUnicast() {
-			out = append(out, prefix.Masked())
-		}
-	}
-	return out
+	return p.fault("UnsupportedKubeProxy", errors.Join(err, p.withdraw()))
 }
 
 func (p *pass) documentsDir() string { return filepath.Join(p.Paths.Data, "documents") }
@@ -162,12 +86,3 @@ func (p *pass) documentsDir() string { return filepath.Join(p.Paths.Data, "docum
 func (p *pass) currentDocuments() string { return filepath.Join(p.documentsDir(), "current") }
 
 func (p *pass) defaultsDir() string { return filepath.Join(p.Paths.Data, "namespaces") }
-
-// conflistName comes before what a cluster's installer may have left: a runtime
-// takes the first by name.
-const conflistName = "05-vnet.conflist"
-
-func (p *pass) offered() bool {
-	_, err := os.Stat(filepath.Join(p.Paths.Conflist, conflistName))
-	return err == nil
-}

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/vnet-cni/vnet-cni/cmd/vnet-agent/kube"
 	"github.com/vnet-cni/vnet-cni/pkg/nodefiles"
 	"github.com/vnet-cni/vnet-cni/pkg/overlay"
 	"github.com/vnet-cni/vnet-cni/pkg/policy"
@@ -24,6 +23,7 @@ func (p *pass) installPlugins(context.Context) error {
 	if len(changed) > 0 {
 		p.Log.Info("installed plugins", "folder", p.Paths.Binaries, "binaries", changed)
 	}
+	p.brought("plugins", "all", len(changed), err)
 	return err
 }
 
@@ -38,11 +38,14 @@ func (p *pass) reachNodes(context.Context) error {
 		Encapsulation: p.config.Encapsulation, VNI: p.config.VXLAN.VNI, Port: p.config.VXLAN.Port,
 	}
 	for _, n := range p.others {
+		if len(n.PodCIDRs) == 0 {
+			continue // it has no pods yet
+		}
 		c.Others = append(c.Others, overlayNode(n.Name, n.Addresses, n.PodCIDRs))
 	}
 	var err error
 	p.routed, err = overlay.Apply(c)
-	p.stats.drift("routes", p.routed.Added+p.routed.Removed)
+	p.brought("routes", fmt.Sprint(c), p.routed.Added+p.routed.Removed, err)
 	p.tellAll("NodeUnreachable", p.routed.Skipped)
 	return err
 }
@@ -53,24 +56,16 @@ func overlayNode(name string, addrs []netip.Addr, cidrs []netip.Prefix) overlay.
 
 // configure renders the conflist.
 func (p *pass) configure(context.Context) error {
-	subnets, err := p.config.subnetsOf(p.self.PodCIDRs, p.connected())
-	if err != nil {
-		p.tellNode(invalidPodCIDR, err.Error())
-		return err
-	}
-	p.untell(kube.NodeRef(p.Node, invalidPodCIDR))
 	s := site{
-		pools: p.self.PodCIDRs, subnets: subnets, uplink: p.uplink.Name, mtu: p.mtu(), stateDir: p.Paths.State,
-		documents: p.currentDocuments(), defaults: p.defaultsDir(), cluster: p.podCIDRs(), space: p.space(subnets),
+		pools: p.self.PodCIDRs, subnets: p.subnets, uplink: p.uplink.Name, mtu: p.mtu(), stateDir: p.Paths.State,
+		documents: p.currentDocuments(), defaults: p.defaultsDir(), cluster: p.podCIDRs(), space: p.space(),
 	}
+	var err error
 	if p.conflist, p.conf, err = p.config.render(s); err != nil {
-		p.tellNode(invalidConfiguration, err.Error())
+		return p.fault(invalidConfiguration, err)
 	}
-	return err
+	return nil
 }
-
-// invalidPodCIDR is the reason of the Event that says so.
-const invalidPodCIDR = "InvalidPodCIDR"
 
 // mtu of pods: what the user says, else what the way to the other nodes leaves, else
 // the uplink's.
@@ -91,8 +86,8 @@ func (p *pass) podCIDRs() []netip.Prefix {
 
 // space is the virtual network: what the configuration or the documents say it is,
 // and always the cluster's nodes and pods.
-func (p *pass) space(subnets []netip.Prefix) []netip.Prefix {
-	c := policy.Config{VirtualNetwork: p.config.NSG.VirtualNetwork, Pools: subnets, Uplink: p.connected()}
+func (p *pass) space() []netip.Prefix {
+	c := policy.Config{VirtualNetwork: p.config.NSG.VirtualNetwork, Pools: p.subnets, Uplink: connected(p.uplink)}
 	nodes := addressesOf(p.self.Addresses)
 	for _, n := range p.others {
 		nodes = append(nodes, addressesOf(n.Addresses)...)
@@ -108,12 +103,19 @@ func addressesOf(addrs []netip.Addr) []netip.Prefix {
 	return out
 }
 
+// conflistName comes before what a cluster's installer may have left: a runtime
+// takes the first by name.
+const conflistName = "05-vnet.conflist"
+
 // offer writes the conflist, which makes the kubelet call the node ready.
-func (p *pass) offer() error {
+func (p *pass) offer(context.Context) error {
 	changed, err := nodefiles.WriteConflist(p.Paths.Conflist, conflistName, p.conflist)
+	n := 0
 	if changed {
+		n = 1
 		p.Log.Info("offered the node to the runtime", "file", conflistName)
 	}
+	p.brought("configuration", string(p.conflist), n, err)
 	return err
 }
 

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -20,7 +21,9 @@ func (p *pass) learnMembers(context.Context) error {
 	var list []members.Member
 	var faults []string
 	for _, n := range p.Cluster.Members() {
-		faults = append(faults, n.Faults...)
+		for _, f := range n.Faults {
+			faults = append(faults, fmt.Sprintf("node %s: %s", n.Node, f))
+		}
 		for _, e := range n.Pods {
 			if own := within(e.Addresses, ranges[n.Node]); len(own) > 0 {
 				list = append(list, members.Member{Addrs: own, Group: e.NSG, ASGs: e.ASGs})

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/vnet-cni/vnet-cni/pkg/attachment"
+	"github.com/vnet-cni/vnet-cni/pkg/netconf"
 	"github.com/vnet-cni/vnet-cni/pkg/policy"
 	"github.com/vnet-cni/vnet-cni/pkg/tally"
 )
@@ -29,7 +30,7 @@ func newCounters() counters {
 			Buckets: []float64{.01, .02, .05, .1, .2, .5, 1, 2, 5, 10},
 		}),
 		drifted: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "vnet_agent_repaired_total", Help: "What was not as it should be and was put right: routes, rules.",
+			Name: "vnet_agent_repaired_total", Help: "What was not as it had been made and was put right: plugins, routes, rules, configuration.",
 		}, []string{"what"}),
 		collected: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "vnet_agent_collected_total", Help: "What was removed that dead pods had left behind, by kind.",
@@ -46,7 +47,22 @@ func (c *counters) pass(d time.Duration, err error) {
 	c.duration.Observe(d.Seconds())
 }
 
-func (c *counters) drift(what string, n int) { c.drifted.WithLabelValues(what).Add(float64(n)) }
+// brought tells that something was brought about, of which n parts had to be
+// changed. Where nothing else was wanted than before somebody had damaged it.
+func (p *pass) brought(what, wanted string, n int, err error) {
+	before, known := p.done[what]
+	if known && before == wanted {
+		p.stats.repaired(what, n)
+	}
+	p.done[what] = wanted
+	if err != nil {
+		delete(p.done, what) // what is changed by the next attempt belongs to this one
+	}
+}
+
+func (c *counters) repaired(what string, n int) {
+	c.drifted.WithLabelValues(what).Add(float64(n))
+}
 
 // Registry returns the agent's metrics.
 func (a *Agent) Registry() *prometheus.Registry {
@@ -82,31 +98,28 @@ func (m *nodeMetrics) Collect(out chan<- prometheus.Metric) {
 	if conf == nil {
 		return
 	}
-	for _, collect := range []func(string, chan<- prometheus.Metric) error{m.pools, m.verbs, m.rules} {
-		if err := collect(conf.Name, out); err != nil {
+	for _, collect := range []func(*netconf.Conf, chan<- prometheus.Metric) error{m.pools, m.verbs, m.rules} {
+		if err := collect(conf, out); err != nil {
 			m.Log.Warn("metrics are not complete", "error", err)
 		}
 	}
 }
 
-func (m *nodeMetrics) pools(network string, out chan<- prometheus.Metric) error {
-	m.mu.Lock()
-	pools := m.state.conf.IPAM.Pools
-	m.mu.Unlock()
-	stats, err := attachment.Store(m.Paths.State, network).Stats(pools)
+func (m *nodeMetrics) pools(conf *netconf.Conf, out chan<- prometheus.Metric) error {
+	stats, err := attachment.Store(m.Paths.State, conf.Name).Stats(conf.IPAM.Pools)
 	if err != nil {
 		return err
 	}
 	for _, s := range stats {
 		for state, n := range map[string]uint64{"used": s.Used, "free": s.Free, "cooling": s.Cooling} {
-			out <- prometheus.MustNewConstMetric(poolSize, prometheus.GaugeValue, float64(n), network, s.Subnet.String(), state)
+			out <- prometheus.MustNewConstMetric(poolSize, prometheus.GaugeValue, float64(n), conf.Name, s.Subnet.String(), state)
 		}
 	}
 	return nil
 }
 
-func (m *nodeMetrics) verbs(network string, out chan<- prometheus.Metric) error {
-	counts, err := tally.Read(m.Paths.State, network)
+func (m *nodeMetrics) verbs(conf *netconf.Conf, out chan<- prometheus.Metric) error {
+	counts, err := tally.Read(m.Paths.State, conf.Name)
 	if err != nil {
 		return err
 	}
@@ -118,16 +131,16 @@ func (m *nodeMetrics) verbs(network string, out chan<- prometheus.Metric) error 
 				buckets[tally.Bounds[i].Seconds()] = total
 			}
 		}
-		out <- prometheus.MustNewConstHistogram(verbTime, v.Count, v.Sum.Seconds(), buckets, network, v.Verb.String())
+		out <- prometheus.MustNewConstHistogram(verbTime, v.Count, v.Sum.Seconds(), buckets, conf.Name, v.Verb.String())
 		for code, n := range v.Errors {
-			out <- prometheus.MustNewConstMetric(verbErrs, prometheus.CounterValue, float64(n), network, v.Verb.String(), strconv.Itoa(int(code)))
+			out <- prometheus.MustNewConstMetric(verbErrs, prometheus.CounterValue, float64(n), conf.Name, v.Verb.String(), strconv.Itoa(int(code)))
 		}
 	}
 	return nil
 }
 
-func (m *nodeMetrics) rules(network string, out chan<- prometheus.Metric) error {
-	if !policy.Exists(m.Paths.State, network) {
+func (m *nodeMetrics) rules(conf *netconf.Conf, out chan<- prometheus.Metric) error {
+	if !policy.Exists(m.Paths.State, conf.Name) {
 		return nil
 	}
 	node, err := attachment.OpenNode()
@@ -135,11 +148,11 @@ func (m *nodeMetrics) rules(network string, out chan<- prometheus.Metric) error 
 		return err
 	}
 	defer node.Close()
-	view, err := policy.InForce(m.Paths.State, network)
+	view, err := policy.InForce(m.Paths.State, conf.Name)
 	if err != nil {
 		return err
 	}
-	now, err := node.Firewall.Counts(m.Paths.State, network)
+	now, err := node.Firewall.Counts(m.Paths.State, conf.Name)
 	if err != nil {
 		return err
 	}
@@ -149,7 +162,7 @@ func (m *nodeMetrics) rules(network string, out chan<- prometheus.Metric) error 
 	}
 	for _, h := range hits {
 		out <- prometheus.MustNewConstMetric(ruleHits, prometheus.CounterValue, float64(h.Packets),
-			network, h.NSG, h.Level, h.Direction.String(), h.Rule, h.Access)
+			conf.Name, h.NSG, h.Level, h.Direction.String(), h.Rule, h.Access)
 	}
 	return nil
 }

@@ -57,44 +57,58 @@ func (p *pass) followChoices(context.Context) error {
 		if !known || !there || pod.Terminating || !a.record.Judged {
 			continue // nobody says anything about it now
 		}
-		about := kube.PodRef(pod)
-		if err := p.choose(a, pod, namespace); err != nil {
-			err = fmt.Errorf("pod %s: %w", a.record.Pod, err)
-			errs = append(errs, err)
-			if cnierr.Object(err).Code != cnierr.TryAgain { // else its ADD or DEL is under way
-				p.tell(about, "SecurityGroupNotApplied", err.Error())
-			}
-		} else {
-			p.untell(about)
+		group, asgs, err := p.chosen(a, pod, namespace)
+		if err != nil { // the node is as it should be: who may write a pod must not stop an upgrade
+			p.tell(kube.PodRef(pod), "SecurityGroupNotApplied", fmt.Sprintf("pod %s: %v", a.record.Pod, err))
+			continue
+		}
+		if err := p.choose(a, group, asgs); err != nil {
+			errs = append(errs, fmt.Errorf("pod %s: %w", a.record.Pod, err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// choose is what an ADD of the pod would choose now.
-func (p *pass) choose(a attached, pod kube.Pod, namespace kube.Choice) error {
+// chosen are the groups that an ADD of the pod would choose now, where it may: the key
+// of its NSG, and its ASGs.
+func (p *pass) chosen(a attached, pod kube.Pod, namespace kube.Choice) (key string, asgs []string, err error) {
 	wanted, err := wantedBy(pod, namespace)
 	if err != nil {
-		return err
+		return "", nil, err
 	}
-	key := ""
 	if wanted.NSG != "" {
 		if key, err = p.rules.Group(wanted.NSG); err != nil {
-			return err
+			return "", nil, err
 		}
 	}
-	asgs := wanted.ASGNames()
-	if key == a.record.Group && slices.Equal(asgs, a.record.ASGs) {
-		return nil
+	asgs = wanted.ASGNames()
+	if a.has(key, asgs) {
+		return key, asgs, nil // whoever allowed it then
 	}
 	for _, name := range slices.Concat(nonEmpty(wanted.NSG, key), asgs) {
 		if !p.conf.Permits(pod.Namespace, name) {
-			return fmt.Errorf("nsg.allowed does not have %q for the pods of namespace %s", name, pod.Namespace)
+			return "", nil, fmt.Errorf("nsg.allowed does not have %q for the pods of namespace %s", name, pod.Namespace)
 		}
 	}
-	changed, err := p.node.Choose(p.Paths.State, p.config.Network, a.key, wanted.NSG, asgs)
+	return key, asgs, nil
+}
+
+func (a attached) has(group string, asgs []string) bool {
+	return a.record.Group == group && slices.Equal(a.record.ASGs, asgs)
+}
+
+// choose gives the attachment these groups, unless its ADD or DEL is under way: the
+// next pass comes.
+func (p *pass) choose(a attached, group string, asgs []string) error {
+	if a.has(group, asgs) && !a.record.Lost {
+		return nil
+	}
+	changed, err := p.node.Choose(p.Paths.State, p.config.Network, a.key, group, asgs)
 	if changed {
-		p.Log.Info("pod has other security groups", "pod", a.record.Pod, "nsg", wanted.NSG, "asgs", asgs)
+		p.Log.Info("pod has other security groups", "pod", a.record.Pod, "nsg", group, "asgs", asgs)
+	}
+	if err != nil && cnierr.Object(err).Code == cnierr.TryAgain {
+		return nil
 	}
 	return err
 }

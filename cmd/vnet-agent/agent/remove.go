@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/vnet-cni/vnet-cni/ipam"
 	"github.com/vnet-cni/vnet-cni/pkg/attachment"
+	"github.com/vnet-cni/vnet-cni/pkg/collect"
 	"github.com/vnet-cni/vnet-cni/pkg/nodefiles"
 	"github.com/vnet-cni/vnet-cni/pkg/overlay"
 )
@@ -20,7 +22,7 @@ func (a *Agent) RunRemoval(ctx context.Context) {
 	for {
 		err := a.Remove(ctx)
 		a.mu.Lock()
-		a.state.began, a.state.ended, a.state.err, a.state.serving = time.Now(), time.Now(), err, err == nil
+		a.state.began, a.state.ended, a.state.err = a.now(), a.now(), err
 		a.mu.Unlock()
 		wait := make(<-chan time.Time)
 		if err != nil {
@@ -50,7 +52,7 @@ func (a *Agent) Remove(ctx context.Context) error {
 		return err
 	}
 	defer p.node.Close()
-	networks, err := ipam.Networks(a.Paths.State)
+	networks, err := p.networks()
 	if err != nil {
 		return err
 	}
@@ -67,23 +69,31 @@ func (a *Agent) Remove(ctx context.Context) error {
 	return errors.Join(err, overlay.Remove(), nodefiles.RemoveAll(a.Paths.Data), nodefiles.RemoveAll(a.Paths.State), a.Cluster.Unpublish(ctx))
 }
 
+// networks are those with a lease store, and those that may have got rules before
+// their first pod.
+func (p *pass) networks() ([]string, error) {
+	networks, err := ipam.Networks(p.Paths.State)
+	if err != nil {
+		return nil, err
+	}
+	if good := p.lastGood(); good != nil {
+		networks = append(networks, good.Network)
+	}
+	slices.Sort(networks)
+	return slices.Compact(networks), nil
+}
+
 // removeNetwork removes every attachment, and then what they shared.
 func (p *pass) removeNetwork(network string) error {
-	store := attachment.Store(p.Paths.State, network)
-	leases, err := store.Leases()
+	if _, err := p.node.SyncMembers(p.Paths.State, network, nil); err != nil {
+		return err // what enters here for other nodes' pods needs the rules
+	}
+	leases, err := attachment.Store(p.Paths.State, network).Leases()
 	if err != nil {
 		return err
 	}
 	for _, l := range leases {
-		record, _, err := attachment.Of(l)
-		if err != nil {
-			return err
-		}
-		release := func() error {
-			_, _, err := store.Release(l.Key)
-			return err
-		}
-		if err := p.node.Remove(p.Paths.State, network, l.Key, record, attachment.Addrs(l), release); err != nil {
+		if err := collect.Detach(p.node, p.Paths.State, p.Paths.Binaries, network, l); err != nil {
 			return err
 		}
 	}

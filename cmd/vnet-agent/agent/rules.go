@@ -35,15 +35,20 @@ func (p *pass) enforce(context.Context) error {
 		return p.endJudging(want)
 	}
 	done, err := p.node.Enforce(want, network.Groups(p.conf, p.uplink), p.deep)
+	if err != nil && done.Rules == nil {
+		return p.fault(documentsRejected, err)
+	}
 	if err != nil {
-		p.tellNode(documentsRejected, err.Error())
 		return err
 	}
 	p.rules = done.Rules
+	if done.Rejected != "" {
+		p.tellNode(documentsRejected, "the last good documents stay in force: "+done.Rejected)
+	}
 	if done.Changed {
 		p.Log.Info("put security groups in force")
 	} else if len(done.Repaired) > 0 {
-		p.stats.drift("rules", len(done.Repaired))
+		p.stats.repaired("rules", len(done.Repaired))
 		p.Log.Info("repaired rules", "damage", done.Repaired)
 	}
 	return nil

@@ -19,7 +19,7 @@ const stuck = 2 * time.Minute
 func (a *Agent) Healthy() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if since := time.Since(a.state.began); a.state.began.After(a.state.ended) && since > stuck {
+	if since := a.now().Sub(a.state.began); a.state.began.After(a.state.ended) && since > stuck {
 		return fmt.Errorf("the look at the node that began %s ago does not end", since.Round(time.Second))
 	}
 	return nil
@@ -29,15 +29,10 @@ func (a *Agent) Healthy() error {
 func (a *Agent) Ready() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	switch {
-	case a.state.ended.IsZero():
+	if a.state.ended.IsZero() {
 		return errors.New("the first look at the node is not over")
-	case a.state.err != nil:
-		return a.state.err
-	case !a.state.serving:
-		return errors.New("the node is not offered to the runtime")
 	}
-	return nil
+	return a.state.err
 }
 
 // Serve answers questions about the agent until the context ends: /healthz,
