@@ -36,7 +36,7 @@ image: build agent peers ## the agent's image, with docker; IMAGE=name:tag
 	cp $(BIN)/vnet-agent $(BIN)/image/
 	cp $(BIN)/vnet $(BIN)/vnet-ipam $(BIN)/vnetctl $(PEERS)/portmap $(PEERS)/loopback $(BIN)/image/opt/vnet-cni/bin/
 	cp $(BIN)/vnetctl $(BIN)/image/usr/local/bin/
-	docker build -q -t $(IMAGE) -f cmd/vnet-agent/Dockerfile .
+	BUILDX_NO_DEFAULT_ATTESTATIONS=1 docker build -q -t $(IMAGE) -f cmd/vnet-agent/Dockerfile .
 
 .PHONY: demo
 demo: need-root need-net build peers ## two nodes and three pods in network namespaces (root)

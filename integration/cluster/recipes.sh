@@ -99,8 +99,8 @@ build_images() {
 		local.test/pause:1 local.test/busybox:1 registry.k8s.io/pause:3.10.1
 }
 
-# Both of iptables' backends, for the agent uses the one that its node uses; their
-# extensions are loaded at run time from the path that was compiled in.
+# Both of iptables' backends, for the agent goes on with the one that its node's rules
+# were made with; their extensions are loaded at run time from the path that was compiled in.
 build_agent() {
 	local peers module=github.com/vnet-cni/vnet-cni ldflags='-s -w' backend family action links=() bin=opt/vnet-cni/bin
 	ldflags+=" -X $module/pkg/cnimain.Version=dev"
