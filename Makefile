@@ -58,11 +58,11 @@ sdk: need-go ## our readers of documents against the types of Azure's SDK
 	cd integration/arm && $(GO) test -v $(TESTFLAGS) ./... | awk -f ../../scripts/counts.awk
 
 .PHONY: agent-unit
-agent-unit: need-go need-root ## the node agent's own tests
+agent-unit: need-root need-test build peers ## the node agent's own tests
 	cd cmd/vnet-agent && $(GO) test -v $(TESTFLAGS) ./... | awk -f ../../scripts/counts.awk
 
 .PHONY: race
-race: need-go need-root need-test need-race ## the packages' tests under the race detector
+race: need-root need-test need-race build peers ## the packages' tests under the race detector
 	$(GO) test -race $(TESTFLAGS) $(UNIT)
 	cd cmd/vnet-agent && $(GO) test -race $(TESTFLAGS) ./...
 

@@ -61,8 +61,20 @@ func parse(args []string) (options, string, error) {
 	if len(args) == 0 {
 		return o, "", errors.New("say what to do: run, remove or --version")
 	}
-	if args[0] == "--version" {
+	f.Usage = func() {
+		fmt.Fprintln(f.Output(), "usage: vnet-agent run|remove [flags]\n       vnet-agent --version")
+		f.PrintDefaults()
+	}
+	switch args[0] {
+	case "--version":
 		return o, args[0], nil
+	case "run", "remove":
+	case "-h", "-help", "--help", "help":
+		f.SetOutput(os.Stdout)
+		f.Usage()
+		return o, "", flag.ErrHelp
+	default:
+		return o, "", fmt.Errorf("unknown command %q: run, remove or --version", args[0])
 	}
 	if err := f.Parse(args[1:]); err != nil {
 		return o, "", err
@@ -88,14 +100,11 @@ func run() error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	switch verb {
-	case "--version":
+	if verb == "--version" {
 		fmt.Println("vnet-agent", cnimain.Version)
 		return nil
-	case "run", "remove":
-		return keep(ctx, o, verb == "remove")
 	}
-	return fmt.Errorf("unknown command %q: run, remove or --version", verb)
+	return keep(ctx, o, verb == "remove")
 }
 
 // keep runs the agent until it is told to end. An agent that has removed everything

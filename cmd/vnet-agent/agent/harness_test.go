@@ -127,7 +127,7 @@ func other(name string, n byte, cidrs ...netip.Prefix) kube.Node {
 // restart is another agent in the place of this one.
 func (r *rig) restart() {
 	r.Agent = New("n1", r.paths, slog.New(slog.DiscardHandler), time.Hour, grace)
-	r.Agent.Cluster, r.Agent.Runtime = r.cluster, r.runtime
+	r.Cluster, r.Runtime = r.cluster, r.runtime
 	r.now = func() time.Time { return r.clock }
 }
 

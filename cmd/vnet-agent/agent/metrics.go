@@ -160,9 +160,14 @@ func (m *nodeMetrics) rules(conf *netconf.Conf, out chan<- prometheus.Metric) er
 	if err != nil {
 		return err
 	}
+	// Groups of one name, and rules that are gone, may have the same labels, and a
+	// series that is there twice spoils the whole answer.
+	series := map[[5]string]uint64{}
 	for _, h := range hits {
-		out <- prometheus.MustNewConstMetric(ruleHits, prometheus.CounterValue, float64(h.Packets),
-			conf.Name, h.NSG, h.Level, h.Direction.String(), h.Rule, h.Access)
+		series[[5]string{h.NSG, h.Level, h.Direction.String(), h.Rule, h.Access}] += h.Packets
+	}
+	for labels, packets := range series {
+		out <- prometheus.MustNewConstMetric(ruleHits, prometheus.CounterValue, float64(packets), append([]string{conf.Name}, labels[:]...)...)
 	}
 	return nil
 }

@@ -95,6 +95,24 @@ func TestMetrics(t *testing.T) {
 	t.Logf("%d metrics", len(families))
 }
 
+// Groups of one name in two resource groups are one series: twice the same would
+// spoil the whole answer.
+func TestSameSeries(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	elsewhere := func(text string) string { return strings.ReplaceAll(text, "resourceGroups/rg/", "resourceGroups/rg2/") }
+	r.cluster.document("groups", map[string]string{"a": group("web", "80"), "b": elsewhere(group("web", "80"))})
+	r.good()
+	id := resources + "networkSecurityGroups/web"
+	first := r.added("default/a", "nsg="+id)
+	r.added("default/b", "nsg="+elsewhere(id))
+	r.denied(first, 80)
+	if got := r.counted("vnet_rule_packets_total", "securityRules/deny-80"); got == 0 {
+		t.Error("nothing is counted")
+	}
+	t.Log("2 groups")
+}
+
 // denied sends a packet to the pod from another node, which is dropped.
 func (r *rig) denied(c *container, port int) {
 	r.t.Helper()
@@ -214,10 +232,17 @@ func TestQuiet(t *testing.T) {
 	r.good()
 	before, files := r.leasesWritten(), r.written()
 	for range 3 {
+		began := time.Now()
 		if err := r.look(false); err != nil {
 			t.Fatal(err)
 		}
+		t.Logf("a look takes %s", time.Since(began))
 	}
+	defer func() {
+		began := time.Now()
+		r.good()
+		t.Logf("a deep look takes %s", time.Since(began))
+	}()
 	if now := r.leasesWritten(); !now.Equal(before) || before.IsZero() {
 		t.Errorf("the leases were written at %s, and again at %s", before, now)
 	}

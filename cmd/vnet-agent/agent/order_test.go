@@ -28,18 +28,17 @@ func blocked(t *testing.T, path string) (mend func()) {
 	}
 }
 
-// A step that fails leaves the others to be done, keeps a new node from being
-// offered if it comes before that, stands in Ready, is told of once, and is over
-// when it is mended.
-func TestFailingStep(t *testing.T) {
-	t.Parallel()
-	cases := []struct {
-		what    string
-		harm    func(r *rig) (mend func())
-		reason  string // of the Event, and a word of it
-		word    string
-		offered bool // nevertheless
-	}{
+// failure is a step that fails.
+type failure struct {
+	what    string
+	harm    func(r *rig) (mend func())
+	reason  string // of the Event, and a word of it
+	word    string
+	offered bool // nevertheless
+}
+
+func failures() []failure {
+	return []failure{
 		{"unwritable bin folder", func(r *rig) func() { return blocked(r.t, r.paths.Binaries) }, "StepFailed", "install the plugins", false},
 		{"unwritable data folder", func(r *rig) func() { return blocked(r.t, r.paths.Data) }, "StepFailed", "write the documents", false},
 		{"unwritable conflist folder", func(r *rig) func() { return blocked(r.t, r.paths.Conflist) }, "StepFailed", "offer the node", false},
@@ -94,40 +93,51 @@ func TestFailingStep(t *testing.T) {
 			return func() { r.configure("") }
 		}, "InvalidPodCIDR", "10.244.1.0/24", false},
 	}
-	for _, c := range cases {
-		t.Run(c.what, func(t *testing.T) {
+}
+
+// A step that fails leaves the others to be done, keeps a new node from being
+// offered if it comes before that, stands in Ready, is told of once, and is over
+// when it is mended.
+func TestFailingStep(t *testing.T) {
+	t.Parallel()
+	for _, f := range failures() {
+		t.Run(f.what, func(t *testing.T) {
 			t.Parallel()
-			r := newRig(t)
-			mend := c.harm(r)
-			for range 3 {
-				if err := r.pass(); err == nil || !strings.Contains(err.Error(), c.word) {
-					t.Fatalf("ready says %v, which should have %q", err, c.word)
-				}
-			}
-			if r.offered() != c.offered {
-				t.Errorf("offered: %t, want %t", r.offered(), c.offered)
-			}
-			told := len(r.cluster.events)
-			if len(r.cluster.about("Node/n1", c.reason, c.word)) != 1 || len(unique(r.cluster.events)) != told {
-				t.Errorf("told %q", r.cluster.events)
-			}
-			r.othersAreDone(c.word)
-			mend()
-			r.good()
-			if !r.offered() || len(r.cluster.events) != told {
-				t.Errorf("mended: offered %t, events %q", r.offered(), r.cluster.events)
-			}
-			r.added("default/p")
-			c.harm(r)
-			if err := r.pass(); err == nil && c.reason != "DocumentsRejected" { // now there are good ones
-				t.Error("the second time nobody notices")
-			}
-			if len(r.cluster.about("Node/n1", c.reason, c.word)) != 2 {
-				t.Errorf("the second time: %q", r.cluster.events)
-			}
+			f.happens(t)
 		})
 	}
-	t.Logf("%d failing steps", len(cases))
+	t.Logf("%d failing steps", len(failures()))
+}
+
+func (c failure) happens(t *testing.T) {
+	r := newRig(t)
+	mend := c.harm(r)
+	for range 3 {
+		if err := r.pass(); err == nil || !strings.Contains(err.Error(), c.word) {
+			t.Fatalf("ready says %v, which should have %q", err, c.word)
+		}
+	}
+	if r.offered() != c.offered {
+		t.Errorf("offered: %t, want %t", r.offered(), c.offered)
+	}
+	told := len(r.cluster.events)
+	if len(r.cluster.about("Node/n1", c.reason, c.word)) != 1 || len(unique(r.cluster.events)) != told {
+		t.Errorf("told %q", r.cluster.events)
+	}
+	r.othersAreDone(c.word)
+	mend()
+	r.good()
+	if !r.offered() || len(r.cluster.events) != told {
+		t.Errorf("mended: offered %t, events %q", r.offered(), r.cluster.events)
+	}
+	r.added("default/p")
+	c.harm(r)
+	if err := r.pass(); err == nil && c.reason != "DocumentsRejected" { // now there are good ones
+		t.Error("the second time nobody notices")
+	}
+	if len(r.cluster.about("Node/n1", c.reason, c.word)) != 2 {
+		t.Errorf("the second time: %q", r.cluster.events)
+	}
 }
 
 func unique(list []string) []string { return slices.Compact(slices.Sorted(slices.Values(list))) }

@@ -28,15 +28,15 @@ func (r *rig) chain(part, rule string) string {
 	return ""
 }
 
-// Whatever somebody damages is whole after the next deep pass, and counted; what is
-// not ours stays.
-func TestRepair(t *testing.T) {
-	t.Parallel()
-	cases := []struct {
-		what    string
-		damage  func(r *rig, pod *container)
-		counted string // "": the damage is repaired, and nobody knows how much there was
-	}{
+// damage is what somebody does to a node.
+type damage struct {
+	what    string
+	do      func(r *rig, pod *container)
+	counted string // "": it is repaired, and nobody knows how much there was
+}
+
+func damages() []damage {
+	return []damage{
 		{"a member", func(r *rig, pod *container) {
 			a := pod.addrs()[0]
 			for _, set := range r.sets(a) {
@@ -70,51 +70,61 @@ func TestRepair(t *testing.T) {
 		}, ""},
 		{"a namespace's default", func(r *rig, _ *container) { must(r.t, os.RemoveAll(filepath.Join(r.paths.Data, "namespaces"))) }, ""},
 	}
-	for _, c := range cases {
-		t.Run(c.what, func(t *testing.T) {
+}
+
+// Whatever somebody damages is whole after the next deep pass, and counted; what is
+// not ours stays.
+func TestRepair(t *testing.T) {
+	t.Parallel()
+	for _, d := range damages() {
+		t.Run(d.what, func(t *testing.T) {
 			t.Parallel()
-			r := newRig(t)
-			r.cluster.document("groups", groups())
-			r.shell("ip", "route", "add", "198.51.100.0/24", "dev", "eth0")
-			r.shell("iptables", "-t", "mangle", "-N", "FOREIGN")
-			r.shell("iptables", "-t", "mangle", "-A", "FOREIGN", "-j", "DROP")
-			must(t, os.WriteFile(filepath.Join(r.paths.Conflist, "10-other.conflist"), []byte("{}"), 0o644))
-			r.good()
-			pod := r.added("shop/p")
-			r.good()
-			r.good()
-			before := r.snapshot()
-			c.damage(r, pod)
-			if len(testnet.Diff(before, r.snapshot())) == 0 && c.counted != "configuration" && c.counted != "plugins" && c.what != "a document" {
-				t.Fatal("there is no damage")
-			}
-			counted := r.counted("vnet_agent_repaired_total", "")
-			r.good()
-			if left := testnet.Diff(before, r.snapshot()); len(left) > 0 && c.what != "a document" {
-				foreign := strings.Join(left, "\n")
-				if strings.Contains(c.what, "table mangle") { // somebody flushed what was not ours as well
-					foreign = strings.ReplaceAll(foreign, "- iptables nft: mangle 1 -A FOREIGN -j DROP", "")
-				}
-				if strings.TrimSpace(foreign) != "" {
-					t.Errorf("not whole: %s", strings.Join(left, "\n"))
-				}
-			}
-			if err := pod.verb("check"); err != nil {
-				t.Errorf("CHECK: %v", err)
-			}
-			r.added("shop/q")
-			if now := r.counted("vnet_agent_repaired_total", c.counted); c.counted != "" && now == 0 || counted > 0 {
-				t.Errorf("%v %s repaired, and %v before", now, c.counted, counted)
-			}
-			r.good()
-			now := r.counted("vnet_agent_repaired_total", "")
-			r.good()
-			if more := r.counted("vnet_agent_repaired_total", ""); more != now {
-				t.Errorf("%v repaired without any damage", more-now)
-			}
+			d.isRepaired(t)
 		})
 	}
-	t.Logf("%d kinds of damage", len(cases))
+	t.Logf("%d kinds of damage", len(damages()))
+}
+
+func (c damage) isRepaired(t *testing.T) {
+	r := newRig(t)
+	r.cluster.document("groups", groups())
+	r.shell("ip", "route", "add", "198.51.100.0/24", "dev", "eth0")
+	r.shell("iptables", "-t", "mangle", "-N", "FOREIGN")
+	r.shell("iptables", "-t", "mangle", "-A", "FOREIGN", "-j", "DROP")
+	must(t, os.WriteFile(filepath.Join(r.paths.Conflist, "10-other.conflist"), []byte("{}"), 0o644))
+	r.good()
+	pod := r.added("shop/p")
+	r.good()
+	r.good()
+	before := r.snapshot()
+	c.do(r, pod)
+	if len(testnet.Diff(before, r.snapshot())) == 0 && c.counted != "configuration" && c.counted != "plugins" && c.what != "a document" {
+		t.Fatal("there is no damage")
+	}
+	counted := r.counted("vnet_agent_repaired_total", "")
+	r.good()
+	if left := testnet.Diff(before, r.snapshot()); len(left) > 0 && c.what != "a document" {
+		foreign := strings.Join(left, "\n")
+		if strings.Contains(c.what, "table mangle") { // somebody flushed what was not ours as well
+			foreign = strings.ReplaceAll(foreign, "- iptables nft: mangle 1 -A FOREIGN -j DROP", "")
+		}
+		if strings.TrimSpace(foreign) != "" {
+			t.Errorf("not whole: %s", strings.Join(left, "\n"))
+		}
+	}
+	if err := pod.verb("check"); err != nil {
+		t.Errorf("CHECK: %v", err)
+	}
+	r.added("shop/q")
+	if now := r.counted("vnet_agent_repaired_total", c.counted); c.counted != "" && now == 0 || counted > 0 {
+		t.Errorf("%v %s repaired, and %v before", now, c.counted, counted)
+	}
+	r.good()
+	now := r.counted("vnet_agent_repaired_total", "")
+	r.good()
+	if more := r.counted("vnet_agent_repaired_total", ""); more != now {
+		t.Errorf("%v repaired without any damage", more-now)
+	}
 }
 
 // snapshot is the node's state, without what passes as time does.
