@@ -96,6 +96,7 @@ func (c *choice) begin() error {
 func (c *choice) install(rules *policy.Rules) error {
 	n := c.record.Rules(c.network, c.stateDir, Addrs(c.lease))
 	n.Judging = rules.Judging(c.record.FilterPod(Addrs(c.lease)...))
+	n.Masquerade, n.Except = false, nil // as they were when the pod was attached: others came since
 	c.node.at("wait for others")
 	if err := c.node.Firewall.Settled(n); err != nil {
 		return err

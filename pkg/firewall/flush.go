@@ -95,12 +95,17 @@ func (d deniedFlows) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 	if here && d.denies(sender, f) {
 		return true
 	}
-	if here && !there {
+	if here && !there && !translated(flow) {
 		return false // the receiver's node judges it
 	}
 	f.Direction = nsg.Inbound
 	f.Local, f.LocalPort, f.LocalASGs, f.Remote, f.RemotePort, f.RemoteASGs = f.Remote, f.RemotePort, f.RemoteASGs, f.Local, f.LocalPort, f.LocalASGs
 	return d.denies(receiver, f)
+}
+
+// translated tells whether the flow went to a service's address.
+func translated(flow *netlink.ConntrackFlow) bool {
+	return !flow.Forward.DstIP.Equal(flow.Reverse.SrcIP)
 }
 
 func asgsOf(p *Pod) []string {

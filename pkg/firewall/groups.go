@@ -172,7 +172,7 @@ func judgedSets(n Network, f family) []wantedSet {
 	sets := []wantedSet{
 		{name: judgedSet(f), typ: hashIP, family: f, references: 3},
 		{name: entrySet(f), typ: hashIP, family: f, references: 2},
-		{name: farSet(f), typ: hashIP, family: f, references: 1},
+		{name: farSet(f), typ: hashIP, family: f, references: 2},
 		{name: memberSet(n.Name, f), typ: hashIP, family: f, references: 2},
 		{name: ownGroupSet(n.Name, f), typ: hashIP, family: f, references: 2},
 	}

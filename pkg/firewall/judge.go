@@ -97,8 +97,9 @@ func judgedEntries(f family) []entries {
 // forwarding is the chain for what is neither from nor to the node itself. A
 // packet to a pod's interface that is for nobody known goes nowhere. What comes from
 // elsewhere and goes on to a pod of another node is judged here by that pod's groups:
-// there it arrives with this node's address, if it came through a service. What pods
-// of this node send there is judged there. Like all rules that many packets match,
+// there it arrives with this node's address, if it came through a service. So is what
+// pods of this node send there through a service; what they send straight there is
+// judged there. Like all rules that many packets match,
 // these have no comment: it would be a match of its own.
 func forwarding(f family) chain {
 	return chain{name: forwardChain, rules: []string{
@@ -106,6 +107,7 @@ func forwarding(f family) chain {
 		"-i vnet+ -j " + outChain,
 		"-o vnet+ -j " + inChain,
 		"! -i vnet+ ! -o vnet+ -m set --match-set " + farSet(f) + " dst -j " + inChain,
+		"-i vnet+ ! -o vnet+ -m conntrack --ctstate DNAT -m set --match-set " + farSet(f) + " dst -j " + inChain,
 		"! -o vnet+ -j " + strayChain,
 	}}
 }
@@ -121,7 +123,7 @@ func sideOf(network string, d nsg.Direction) side {
 	if d == nsg.Outbound {
 		return side{outChain, outChain + "-" + tag(network), outInterfaces + tag(network), "src", "-o vnet+"}
 	}
-	return side{inChain, inChain + "-" + tag(network), inInterfaces + tag(network), "dst", "-i vnet+"}
+	return side{inChain, inChain + "-" + tag(network), inInterfaces + tag(network), "dst", "-i vnet+ -o vnet+"}
 }
 
 // dispatch is the rule of the node-wide chain that leads to the network's.

@@ -166,8 +166,8 @@ func (c *cluster) want(passes bool, why string, from, to *end, src, dst netip.Ad
 }
 
 // What enters the cluster at this node and is for a pod of another one is judged here
-// by that pod's groups, with the sender's true address. What this node's pods and the
-// node itself send there is not, and members of application security groups are
+// by that pod's groups, with the sender's true address; what this node's pods send there
+// only if they do so through a service, and the node's own not at all. Members of application security groups are
 // members wherever they are.
 func TestRemotePods(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f *Firewall, n Network) {
@@ -198,7 +198,7 @@ func (c *cluster) entrances(a addresses) {
 	c.want(false, "a pod whose group is not known here", c.outside, c.other, a.friend, a.waiting, webPort)
 	c.want(true, "a pod of this node, which the other node judges", c.world.pods[2], c.other, a.free, a.webPod, webPort)
 	c.want(true, "a pod of this node to one that waits", c.world.pods[2], c.other, a.free, a.waiting, webPort)
-	c.want(true, "a pod of this node through the service", c.world.pods[2], c.other, a.free, a.node, servicePort)
+	c.want(false, "a pod of this node through the service, which gives it the node's address", c.world.pods[2], c.other, a.free, a.node, servicePort)
 	c.want(true, "the node", c.node, c.other, a.node, a.webPod, webPort)
 	c.want(false, "another node's pod to a pod that is for db only", c.other, c.world.pods[0], a.webPod, a.guarded, webPort)
 }
@@ -307,7 +307,7 @@ func TestRemotePodsKeepTheRules(t *testing.T) {
 }
 
 // A flow between pods is judged by the receiver's groups at its own node, one from
-// elsewhere where it enters.
+// elsewhere or through a service where it enters.
 func TestFlushOfRemotePods(t *testing.T) {
 	f := inNamespace(t)
 	group, _ := nsg.New(nsg.Definition{Name: "closed"})
@@ -317,6 +317,7 @@ func TestFlushOfRemotePods(t *testing.T) {
 	list := []flow{
 		{from: here.String(), to: far.String(), answers: far.String(), seen: here.String()},
 		{from: far.String(), to: here.String(), answers: here.String(), seen: far.String()},
+		{from: here.String(), to: "192.0.2.1", answers: far.String(), seen: "192.0.2.1", gone: true},
 		{from: "203.0.113.9", to: "192.0.2.1", answers: far.String(), seen: "192.0.2.1", gone: true},
 		{from: "203.0.113.9", to: far.String(), answers: far.String(), seen: "203.0.113.9", gone: true},
 	}
