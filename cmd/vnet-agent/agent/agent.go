@@ -176,7 +176,8 @@ type step struct {
 
 // run makes the steps. Without knowing the node none of them makes sense; any
 // other that fails leaves the rest to be done, except that a node is not offered
-// to the runtime before it can serve. What is not told of again is over, if all was
+// to the runtime before it can serve. Where it is already, its configuration follows
+// the rules that are in force, or each ADD would put others there. What is not told of again is over, if all was
 // looked at.
 func (p *pass) run(ctx context.Context) {
 	defer func() { maps.Copy(p.told, p.telling) }()
@@ -196,7 +197,7 @@ func (p *pass) run(ctx context.Context) {
 		step{"learn the pods of other nodes", p.learnMembers},
 		step{"put the rules in force", p.enforce},
 	)
-	if len(p.errs) == 0 {
+	if len(p.errs) == 0 || p.enforced && p.offered() {
 		p.try(ctx, step{"offer the node to the runtime", p.offer})
 	}
 	p.try(ctx,

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/vnet-cni/vnet-cni/pkg/collect"
@@ -30,7 +31,7 @@ func (p *pass) collectAt(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	orphans := p.orphans.Look(now, listed, known)
+	orphans := p.dead(p.orphans.Look(now, listed, known), listed, known)
 	if len(orphans) == 0 {
 		return nil
 	}
@@ -40,4 +41,26 @@ func (p *pass) collectAt(ctx context.Context, now time.Time) error {
 		p.Log.Info("removed what was left behind", "what", e.String())
 	}
 	return err
+}
+
+// dead are those orphans whose pods the API server does not have here either, or has
+// in another sandbox. Else the runtime that was asked is not theirs.
+func (p *pass) dead(orphans, listed []collect.Attachment, known map[string]struct{}) []collect.Attachment {
+	alive := map[string]bool{} // pods with a sandbox that the runtime knows
+	for _, a := range listed {
+		if _, there := known[a.Lease.ContainerID]; there {
+			alive[podOf(a)] = true
+		}
+	}
+	pods := p.Cluster.Pods()
+	return slices.DeleteFunc(orphans, func(a collect.Attachment) bool {
+		pod, here := pods[podOf(a)]
+		return here && !pod.Terminating && !alive[podOf(a)]
+	})
+}
+
+// podOf is the pod's namespace and name; "" where no record tells.
+func podOf(a collect.Attachment) string {
+	r, _ := collect.RecordOf(a.Network, a.Lease)
+	return r.Pod
 }

@@ -78,11 +78,21 @@ func readDocuments(folder string, sources map[string]source) documents {
 	}
 	for _, f := range policy.Findings(read) {
 		if from, known := sources[filepath.Base(f.File)]; known {
-			f.File = from.key
+			f.File, f.Value, f.Message = from.key, clipped(f.Value), clipped(f.Message)
 			out.findings[from.configMap] = append(out.findings[from.configMap], f)
 		}
 	}
 	return out
+}
+
+// maxText is how much of a value or message is told, in bytes.
+const maxText = 300
+
+func clipped(s string) string {
+	if len(s) <= maxText {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxText], "") + "…"
 }
 
 // documentsRejected is the reason of the Event that says so.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
 
 	"github.com/vnet-cni/vnet-cni/cmd/vnet-agent/kube"
@@ -28,6 +29,7 @@ type facts struct {
 	conflist []byte
 	conf     *netconf.Conf
 	rules    *policy.Rules
+	enforced bool // the rules of this configuration are in force
 }
 
 // ipvsDevice holds the services' addresses where kube-proxy is in mode ipvs, whose
@@ -86,3 +88,9 @@ func (p *pass) documentsDir() string { return filepath.Join(p.Paths.Data, "docum
 func (p *pass) currentDocuments() string { return filepath.Join(p.documentsDir(), "current") }
 
 func (p *pass) defaultsDir() string { return filepath.Join(p.Paths.Data, "namespaces") }
+
+// offered tells whether the runtime has a configuration from us.
+func (p *pass) offered() bool {
+	_, err := os.Stat(filepath.Join(p.Paths.Conflist, conflistName))
+	return err == nil
+}

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/vnet-cni/vnet-cni/cmd/vnet-agent/kube"
 	"github.com/vnet-cni/vnet-cni/pkg/members"
 )
 
@@ -24,7 +25,11 @@ func (p *pass) learnMembers(context.Context) error {
 		for _, f := range n.Faults {
 			faults = append(faults, fmt.Sprintf("node %s: %s", n.Node, f))
 		}
-		for _, e := range n.Pods {
+		pods, left := limited(n.Pods)
+		if left > 0 {
+			faults = append(faults, fmt.Sprintf("node %s: its pods name more than %d groups: %d of the names are left out", n.Node, maxNames, left))
+		}
+		for _, e := range pods {
 			if own := within(e.Addresses, ranges[n.Node]); len(own) > 0 {
 				list = append(list, members.Member{Addrs: own, Group: e.NSG, ASGs: e.ASGs})
 			}
@@ -37,6 +42,35 @@ func (p *pass) learnMembers(context.Context) error {
 	}
 	return err
 }
+
+// maxNames is how many groups the pods of one node may be in: each is a set in every
+// other node's kernel, and making sets takes longer the more there are.
+const maxNames = 512
+
+// limited leaves out the names of groups beyond the limit, and tells how many. A pod
+// whose NSG is left out has one that nobody knows: what enters here for it is denied.
+func limited(pods []kube.PodEntry) (out []kube.PodEntry, left int) {
+	names := map[string]bool{}
+	known := func(name string) bool {
+		if !names[name] && len(names) >= maxNames {
+			left++
+			return false
+		}
+		names[name] = true
+		return true
+	}
+	for _, e := range pods {
+		if e.NSG != "" && !known("nsg "+e.NSG) {
+			e.NSG = overLimit
+		}
+		e.ASGs = slices.DeleteFunc(slices.Clone(e.ASGs), func(a string) bool { return !known("asg " + a) })
+		out = append(out, e)
+	}
+	return out, left
+}
+
+// overLimit is the key of a group that no document has.
+const overLimit = "/too-many-groups"
 
 // within are the addresses that a node may speak for: a node that was broken into
 // must not put others' pods into groups.

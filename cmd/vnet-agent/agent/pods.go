@@ -39,6 +39,9 @@ func (p *pass) attachments() ([]attached, error) {
 	return list, nil
 }
 
+// notApplied is the reason of the Event that says so.
+const notApplied = "SecurityGroupNotApplied"
+
 // followChoices gives running pods the groups that their annotations, or those of
 // their namespace, have come to name.
 func (p *pass) followChoices(context.Context) error {
@@ -54,12 +57,16 @@ func (p *pass) followChoices(context.Context) error {
 	for _, a := range list {
 		pod, known := pods[a.record.Pod]
 		namespace, there := namespaces[pod.Namespace]
-		if !known || !there || pod.Terminating || !a.record.Judged {
+		if !known || !there || pod.Terminating {
 			continue // nobody says anything about it now
+		}
+		if !a.record.Judged {
+			p.tell(kube.PodRef(pod), notApplied, fmt.Sprintf("pod %s was attached while nsg.disabled was set: it gets groups of its own when it is started again", a.record.Pod))
+			continue
 		}
 		group, asgs, err := p.chosen(a, pod, namespace)
 		if err != nil { // the node is as it should be: who may write a pod must not stop an upgrade
-			p.tell(kube.PodRef(pod), "SecurityGroupNotApplied", fmt.Sprintf("pod %s: %v", a.record.Pod, err))
+			p.tell(kube.PodRef(pod), notApplied, fmt.Sprintf("pod %s: %v", a.record.Pod, err))
 			continue
 		}
 		if err := p.choose(a, group, asgs); err != nil {
@@ -138,7 +145,8 @@ func nonEmpty(names ...string) []string {
 	return slices.DeleteFunc(names, func(s string) bool { return s == "" })
 }
 
-// publish tells the agents of other nodes who is in which group here.
+// publish tells the agents of other nodes who is in which group here, and so whom to
+// judge.
 func (p *pass) publish(ctx context.Context) error {
 	list, err := p.attachments()
 	if err != nil {
@@ -146,7 +154,7 @@ func (p *pass) publish(ctx context.Context) error {
 	}
 	entries := []kube.PodEntry{}
 	for _, a := range list {
-		if a.record.Judged {
+		if p.conf != nil && p.conf.NSG != nil {
 			entries = append(entries, kube.PodEntry{Addresses: attachment.Addrs(a.lease), NSG: a.record.Group, ASGs: a.record.ASGs})
 		}
 	}

@@ -170,6 +170,13 @@ func TestCollect(t *testing.T) {
 	}
 	r.runtime.change(func() { r.runtime.away = false })
 	a := dead.addrs()[0]
+	r.clock = r.clock.Add(collectEvery)
+	r.good()
+	if !has(dead) {
+		t.Error("it went while the API server had the pod here: the runtime may be another's")
+	}
+	r.cluster.change(func() { delete(r.cluster.pods, "shop/dead") })
+	r.clock = r.clock.Add(collectEvery)
 	r.good()
 	if has(dead) || !has(living) {
 		t.Errorf("after the grace: dead %t, living %t", has(dead), has(living))

@@ -32,7 +32,9 @@ func (p *pass) enforce(context.Context) error {
 	}
 	want := network.Rules(p.conf, p.uplink)
 	if p.conf.NSG == nil {
-		return p.endJudging(want)
+		err := p.endJudging(want)
+		p.enforced = err == nil
+		return err
 	}
 	done, err := p.node.Enforce(want, network.Groups(p.conf, p.uplink), p.deep)
 	if err != nil && done.Rules == nil {
@@ -41,7 +43,7 @@ func (p *pass) enforce(context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.rules = done.Rules
+	p.rules, p.enforced = done.Rules, true
 	if done.Rejected != "" {
 		p.tellNode(documentsRejected, "the last good documents stay in force: "+done.Rejected)
 	}

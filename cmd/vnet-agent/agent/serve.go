@@ -35,13 +35,16 @@ func (a *Agent) Ready() error {
 	return a.state.err
 }
 
+// maxScrapes is how many may ask for metrics at a time: each lists the rules.
+const maxScrapes = 2
+
 // Serve answers questions about the agent until the context ends: /healthz,
 // /readyz, and /metrics for Prometheus.
 func (a *Agent) Serve(ctx context.Context, address string) error {
 	mux := http.NewServeMux()
 	mux.Handle("GET /healthz", answer(a.Healthy))
 	mux.Handle("GET /readyz", answer(a.Ready))
-	mux.Handle("GET /metrics", promhttp.HandlerFor(a.Registry(), promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(a.Registry(), promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes}))
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", address, err)

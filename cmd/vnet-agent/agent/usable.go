@@ -11,6 +11,7 @@ import (
 
 	"sigs.k8s.io/yaml"
 
+	"github.com/vnet-cni/vnet-cni/pkg/attachment"
 	"github.com/vnet-cni/vnet-cni/pkg/link"
 	"github.com/vnet-cni/vnet-cni/pkg/nodefiles"
 )
@@ -54,8 +55,26 @@ func (p *pass) use(c Config) error {
 	if err != nil {
 		return p.fault(invalidPodCIDR, err)
 	}
+	if err := p.keepsNetwork(c); err != nil {
+		return p.fault(invalidConfiguration, err)
+	}
 	p.config, p.uplink, p.subnets = c, up, subnets
 	return nil
+}
+
+// keepsNetwork refuses another name for the network while pods have addresses of the
+// one with the old name: nobody would know them any more, and their addresses would be
+// leased again.
+func (p *pass) keepsNetwork(c Config) error {
+	last := p.lastGood()
+	if last == nil || last.Network == c.Network {
+		return nil
+	}
+	leases, err := attachment.Store(p.Paths.State, last.Network).Leases()
+	if err != nil || len(leases) == 0 {
+		return err
+	}
+	return fmt.Errorf("network: value %q: %d pods of this node are in network %q still: drain the node first", c.Network, len(leases), last.Network)
 }
 
 // goodConfig is the copy of the last configuration that could be used, for an agent
