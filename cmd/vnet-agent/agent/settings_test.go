@@ -68,6 +68,33 @@ func TestConfigurationEdited(t *testing.T) {
 	t.Logf("2 edits, %d broken ones", len(broken))
 }
 
+// Another name for the network waits until the pods of the old one are gone.
+func TestNetworkRenamed(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.cluster.document("groups", groups())
+	r.good()
+	pod := r.added("shop/p")
+	r.configure("network: tenant")
+	if err := r.pass(); err == nil || !strings.Contains(err.Error(), `"tenant"`) || !strings.Contains(err.Error(), `"pods"`) {
+		t.Errorf("with a pod: %v, want an error with both names", err)
+	}
+	named := func(name string) bool {
+		data, err := os.ReadFile(r.conflistPath())
+		must(t, err)
+		return strings.Contains(string(data), `"name": "`+name+`"`)
+	}
+	if !named("pods") {
+		t.Error("the conflist is of another network")
+	}
+	must(t, pod.verb("del"))
+	r.good()
+	if !named("tenant") {
+		t.Error("without pods the conflist is of the old network still")
+	}
+	t.Log("1 name")
+}
+
 // Security groups can be turned off and on again under pods; those of other nodes
 // included.
 func TestGroupsDisabled(t *testing.T) {
