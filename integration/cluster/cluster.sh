@@ -176,24 +176,29 @@ logs() {
 	done
 }
 
-command=${1-}
-[[ $# == 0 ]] || shift
-if [[ -r $run/settings ]]; then
-	# shellcheck source=/dev/null
-	source "$run/settings"
-elif [[ $command != up && $command != down && $command != path ]]; then
-	fail "the cluster $CLUSTER is not up (CLUSTER names another)"
-fi
-case $command in
-up | down | dns) "$command" ;;
-ptp) touch "$run/ptp" && connect ;;
-kubectl) kubectl "$@" ;;
-exec) in_node "$@" ;;
-outside) in_net out "$@" ;;
-router) in_net cp "$@" ;;
-load | api | logs | conformance) "$command" "${@:?an argument is missing}" ;;
-node-add | node-del | node-restart) "${command//-/_}" "${1:?NODE is missing}" ;;
-node-containerd | node-kubelet | node-kube-proxy) service "${1:?NODE is missing}" "${command#node-}" "${2:?restart, stop or start is missing}" ;;
-path) echo "$run" ;;
-*) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0" >&2; exit 2 ;;
-esac
+# The shell reads a script while it runs it: what is called on the last line is read.
+main() {
+	local command=${1-}
+	[[ $# == 0 ]] || shift
+	if [[ -r $run/settings ]]; then
+		# shellcheck source=/dev/null
+		source "$run/settings"
+	elif [[ $command != up && $command != down && $command != path ]]; then
+		fail "the cluster $CLUSTER is not up (CLUSTER names another)"
+	fi
+	case $command in
+	up | down | dns) "$command" ;;
+	ptp) touch "$run/ptp" && connect ;;
+	kubectl) kubectl "$@" ;;
+	exec) in_node "$@" ;;
+	outside) in_net out "$@" ;;
+	router) in_net cp "$@" ;;
+	load | api | logs | conformance) "$command" "${@:?an argument is missing}" ;;
+	node-add | node-del | node-restart) "${command//-/_}" "${1:?NODE is missing}" ;;
+	node-containerd | node-kubelet | node-kube-proxy) service "${1:?NODE is missing}" "${command#node-}" "${2:?restart, stop or start is missing}" ;;
+	path) echo "$run" ;;
+	*) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0" >&2; exit 2 ;;
+	esac
+}
+
+main "$@"

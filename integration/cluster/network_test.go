@@ -137,8 +137,8 @@ func kubeletProbes(t *testing.T, c *testcluster.Cluster) {
 	t.Logf("%d pods with probes, %d of them with one that nothing answers", len(states), len(bad))
 }
 
-// dnsAnswers: pods of both nodes resolve a service, a pod behind a headless service
-// and what does not exist, over UDP and TCP, by each address of the DNS server.
+// dnsAnswers: pods of both nodes resolve a service by its short names and its full one,
+// and learn that there is no other.
 func dnsAnswers(t *testing.T, c *testcluster.Cluster) {
 	if c.Own() {
 		if _, err := c.Script("dns"); err != nil {

@@ -186,7 +186,7 @@ func affinityHolds(t *testing.T, c *testcluster.Cluster) {
 // outside; on the other node nothing listens.
 func hostPortsAnswer(t *testing.T, c *testcluster.Cluster) {
 	f := newFixture(t, c, "hostport")
-	port := 15000 + int(f.hostA.TCP)%5000
+	port := 15000 + f.hostA.TCP%5000
 	server := &testcluster.Pod{Name: "server", Node: f.nodeB.Name, HostPort: port}
 	f.Run(t, server)
 	var flows []testcluster.Flow

@@ -1,7 +1,7 @@
 // Package firewall keeps the node's packet filter rules for pods: the guard
 // against spoofed sources, the judgement by network security groups, the
-// acceptance of pods in spite of a DROP policy and the masquerading of a
-// network's traffic to the outside.
+// acceptance of pods in spite of a DROP policy, the masquerading of a
+// network's traffic to the outside, and the guard of the tunnel between nodes.
 //
 // Rules are static and speak of sets; pods come and go as members of these
 // sets. Whether the rules are in place is told by the sets' reference counts,

@@ -27,7 +27,8 @@ type helper struct {
 	Except         []netip.Prefix
 	Judged         bool
 	Remove         bool
-	DieAt          int // the step before which the process kills itself; 0: never
+	Tunnel         bool // the tunnel's guard instead of a network's rules
+	DieAt          int  // the step before which the process kills itself; 0: never
 }
 
 func helperFor(n Network) helper {
@@ -66,6 +67,13 @@ func (h helper) work() error {
 			syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {}
 		}
+	}
+	if h.Tunnel && h.Remove {
+		return f.UnguardTunnel(h.StateDir)
+	}
+	if h.Tunnel {
+		_, err := f.GuardTunnel(h.StateDir, tunnelPort, tunnelNodes())
+		return err
 	}
 	if h.Remove {
 		return f.Remove(h.StateDir, h.Name)

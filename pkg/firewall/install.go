@@ -85,15 +85,9 @@ func (f *Firewall) installLocked(n Network, need need) error {
 	if err != nil {
 		return err
 	}
-	programs, unrecorded, err := findBackend(n.StateDir, n.families())
+	programs, err := f.programsFor(n.StateDir, n.families())
 	if err != nil {
 		return fmt.Errorf("install the rules of network %s: %w", n.Name, err)
-	}
-	f.step("record")
-	if unrecorded != "" {
-		if err := recordBackend(n.StateDir, unrecorded); err != nil {
-			return err
-		}
 	}
 	if need == everything {
 		for _, p := range programs {
@@ -106,6 +100,20 @@ func (f *Firewall) installLocked(n Network, need need) error {
 		return nil
 	}
 	return f.judge(n, programs)
+}
+
+// programsFor finds the programs to install rules of the families with, and records
+// their backend.
+func (f *Firewall) programsFor(stateDir string, families []family) ([]*iptables, error) {
+	programs, unrecorded, err := findBackend(stateDir, families)
+	if err != nil {
+		return nil, err
+	}
+	f.step("record")
+	if unrecorded == "" {
+		return programs, nil
+	}
+	return programs, recordBackend(stateDir, unrecorded)
 }
 
 // withFamilies adds the families of the pods that are there already: the network's
@@ -297,4 +305,15 @@ func (f *Firewall) destroyUnused(name string) error {
 			return err
 		}
 	}
+}
+
+// destroyAll destroys sets as soon as no rule uses them any more.
+func (f *Firewall) destroyAll(sets []string) error {
+	for _, set := range sets {
+		f.step("destroy " + set)
+		if err := f.destroyUnused(set); err != nil {
+			return err
+		}
+	}
+	return nil
 }

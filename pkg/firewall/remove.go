@@ -88,13 +88,7 @@ func (f *Firewall) removeMasquerade(n Network, fam family, sets []string) error 
 	if err := f.replaceRules(p, []table{own}, table.renderRemoval); err != nil {
 		return err
 	}
-	for _, set := range sets {
-		f.step("destroy " + set)
-		if err := f.destroyUnused(set); err != nil {
-			return err
-		}
-	}
-	return nil
+	return f.destroyAll(sets)
 }
 
 // programOf finds the program to remove a table's rules with; nil when there are

@@ -1,12 +1,14 @@
 package firewall
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"strings"
 )
 
-// comment marks every rule of this package, for people and for itself.
+// comment marks the rules of this package, for people and for itself. Those of the
+// tunnel's guard have tunnelComment.
 const comment = "vnet-cni"
 
 // wantedSet is a set as it should be.
@@ -35,7 +37,8 @@ type chain struct {
 type entries struct {
 	base   string
 	first  bool   // in front of everybody else's rules; else behind them
-	target string // only rules with this target are ours to replace; "": every rule with our comment
+	mark   string // the comment of the rules; "": comment
+	target string // only rules with this target are ours to replace; "": every rule with the comment
 	rules  []string
 }
 
@@ -144,7 +147,7 @@ func rule(match, target string) string {
 // behind "-A CHAIN ", is one that these entries replace.
 func (e entries) owns(rule string) bool {
 	fields := strings.Fields(rule)
-	return hasOption(fields, "--comment", comment) && (e.target == "" || hasOption(fields, "-j", e.target))
+	return hasOption(fields, "--comment", cmp.Or(e.mark, comment)) && (e.target == "" || hasOption(fields, "-j", e.target))
 }
 
 func hasOption(fields []string, option, value string) bool {

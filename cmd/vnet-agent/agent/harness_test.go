@@ -115,8 +115,26 @@ func newRig(t *testing.T) *rig {
 	for _, folder := range []string{filepath.Dir(r.paths.Config), r.paths.Conflist} {
 		must(t, os.MkdirAll(folder, 0o755))
 	}
+	r.settle()
 	r.restart()
 	return r
+}
+
+// settle waits for what the kernel does by itself once the node's link is up: its
+// local routes of IPv6 come from a worker.
+func (r *rig) settle() {
+	r.t.Helper()
+	deadline := time.Now().Add(2 * time.Minute)
+	for {
+		routes := r.shell("ip", "-6", "route", "show", "table", "local", "dev", "eth0")
+		if strings.Contains(routes, "local "+r.node.IPv6.String()) && strings.Contains(routes, "local fe80::") {
+			return
+		}
+		if time.Now().After(deadline) {
+			r.t.Fatalf("the node's own routes did not come: %s", routes)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
 }
 
 // other is another node of the fabric.

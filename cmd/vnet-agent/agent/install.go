@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -29,10 +30,26 @@ func (p *pass) installPlugins(context.Context) error {
 
 // reachNodes brings packets to the pods of other nodes. In mode vnet the nodes'
 // own subnet does that.
+//
+// While there can be a tunnel, nobody but nodes may send to its port.
 func (p *pass) reachNodes(context.Context) error {
 	if p.config.Mode == ModeVNet {
-		return overlay.Remove()
+		return errors.Join(overlay.Remove(), p.node.Firewall.UnguardTunnel(p.Paths.State))
 	}
+	if p.config.Encapsulation == overlay.Never {
+		return errors.Join(p.routeNodes(), p.node.Firewall.UnguardTunnel(p.Paths.State))
+	}
+	nodes := slices.Clone(p.self.Addresses)
+	for _, n := range p.others {
+		nodes = append(nodes, n.Addresses...)
+	}
+	if _, err := p.node.Firewall.GuardTunnel(p.Paths.State, p.config.VXLAN.Port, nodes); err != nil {
+		return err
+	}
+	return p.routeNodes()
+}
+
+func (p *pass) routeNodes() error {
 	c := overlay.Config{
 		Self: overlayNode(p.self.Name, p.self.Addresses, p.self.PodCIDRs), Uplink: p.uplink.Name,
 		Encapsulation: p.config.Encapsulation, VNI: p.config.VXLAN.VNI, Port: p.config.VXLAN.Port,

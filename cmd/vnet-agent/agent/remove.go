@@ -65,8 +65,11 @@ func (a *Agent) Remove(ctx context.Context) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
+	if err := errors.Join(overlay.Remove(), p.node.Firewall.UnguardTunnel(a.Paths.State)); err != nil {
+		return err
+	}
 	_, err = nodefiles.RemoveBinaries(a.Paths.Binaries)
-	return errors.Join(err, overlay.Remove(), nodefiles.RemoveAll(a.Paths.Data), nodefiles.RemoveAll(a.Paths.State), a.Cluster.Unpublish(ctx))
+	return errors.Join(err, nodefiles.RemoveAll(a.Paths.Data), nodefiles.RemoveAll(a.Paths.State), a.Cluster.Unpublish(ctx))
 }
 
 // networks are those with a lease store, and those that may have got rules before

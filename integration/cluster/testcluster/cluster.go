@@ -24,6 +24,7 @@ type Cluster struct {
 	name     string // of cluster.sh's; "": somebody else's, by KUBECONFIG
 	nodeExec string // command template for somebody else's cluster, with NODE in it
 	settings Settings
+	before   map[string][]string // snapshots of nodes without a network
 }
 
 // Settings are those of cluster.sh, whose header explains them; "" is its default.
@@ -34,6 +35,7 @@ type Settings struct {
 	Family     string
 	Layout     string
 	PodCIDRs   string
+	Masks      string
 }
 
 func (s Settings) environment() []string {
@@ -41,6 +43,7 @@ func (s Settings) environment() []string {
 	for _, v := range []struct{ name, value string }{
 		{"NODES", s.Nodes}, {"CONTAINERD", s.Containerd}, {"PROXY_MODE", s.Proxy},
 		{"FAMILY", s.Family}, {"LAYOUT", s.Layout}, {"POD_CIDRS", s.PodCIDRs},
+		{"NODE_CIDR_MASKS", s.Masks},
 	} {
 		env = append(env, v.name+"="+v.value)
 	}
@@ -86,6 +89,9 @@ func Start(tb testing.TB, s Settings) *Cluster {
 			tb.Errorf("take the cluster down: %v", err)
 		}
 	})
+	if err := buildAll(); err != nil {
+		tb.Fatal(err)
+	}
 	began := time.Now()
 	if out, err := c.Script("up"); err != nil {
 		tb.Fatalf("bring a cluster up: %v\n%s", err, out)

@@ -78,10 +78,10 @@ func (g NSG) JSON() string {
 	for _, r := range g.Rules {
 		rules = append(rules, r.object())
 	}
-	data, err := json.MarshalIndent(Object{
+	data, err := json.Marshal(Object{
 		"name": g.Name, "type": "Microsoft.Network/networkSecurityGroups",
 		"properties": Object{"securityRules": rules},
-	}, "", " ")
+	})
 	if err != nil {
 		panic(err) // rules are strings and numbers
 	}

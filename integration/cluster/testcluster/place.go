@@ -79,3 +79,21 @@ func (n nodeShell) Shell(script string) (string, error) {
 	}
 	return out, err
 }
+
+// within is a pod's network seen from its node, with the node's programs.
+type within struct {
+	nodeShell
+	addr netip.Addr
+}
+
+// Within is the network of the pod on a node that has the address. It needs no API
+// server, as Pod does.
+func (c *Cluster) Within(node string, addr netip.Addr) Place { return within{nodeShell{c, node}, addr} }
+
+func (w within) Title() string { return "pod " + w.addr.String() }
+
+func (w within) Shell(script string) (string, error) {
+	return w.nodeShell.Shell(fmt.Sprintf(`for n in /run/netns/*; do
+	if nsenter --net=$n ip -o addr show 2>/dev/null | grep -q ' %s/'; then exec nsenter --net=$n sh -c %s; fi
+done; echo 'no network namespace has the address' >&2; exit 1`, w.addr, quoted(script)))
+}

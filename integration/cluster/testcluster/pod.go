@@ -172,6 +172,7 @@ type PodState struct {
 	Reason string // in words, why it is not Ready
 	Addrs  []netip.Addr
 	Host   bool // it is on the host's network
+	Starts int  // how often its containers were started again
 }
 
 type podList struct {
@@ -190,7 +191,8 @@ type podList struct {
 			Conditions        []struct{ Type, Status, Message string }
 			PodIPs            []struct{ IP netip.Addr }
 			ContainerStatuses []struct {
-				State struct {
+				RestartCount int
+				State        struct {
 					Waiting struct{ Reason, Message string }
 				}
 			}
@@ -233,6 +235,7 @@ func (l podList) states(key func(namespace, name string) string) map[string]PodS
 			}
 		}
 		for _, cs := range item.Status.ContainerStatuses {
+			s.Starts += cs.RestartCount
 			s.Reason += " " + cs.State.Waiting.Reason + " " + cs.State.Waiting.Message
 		}
 		out[key(item.Metadata.Namespace, item.Metadata.Name)] = s

@@ -46,14 +46,16 @@ func (c *Cluster) readJSON(into any, args ...string) error {
 	return nil
 }
 
-// Apply applies objects: values that encode to JSON as Kubernetes has them.
+// Apply applies objects: values that encode to JSON as Kubernetes has them. On the
+// server's side, for the other way an object is kept in an annotation, and documents
+// are larger than that may be.
 func (c *Cluster) Apply(tb testing.TB, objects ...any) {
 	tb.Helper()
 	data, err := json.Marshal(Object{"apiVersion": "v1", "kind": "List", "items": objects})
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if _, err := c.KubectlInput(string(data), "apply", "-f", "-"); err != nil {
+	if _, err := c.KubectlInput(string(data), "apply", "--server-side", "--force-conflicts", "-f", "-"); err != nil {
 		tb.Fatal(err)
 	}
 }

@@ -2,6 +2,7 @@ package testcluster
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -12,9 +13,13 @@ import (
 // come about. It goes on while the API server is away.
 type Watch struct {
 	from *Pod
-	file string // its files' names begin so
-	urls []string
+	file string   // its files' names begin so
+	urls []string // and who must not answer there
 }
+
+// atATime is how many connections to a server are tried at a time: each takes long to
+// be given up.
+const atATime = 3
 
 // watchRounds bounds the loop: a quarter of an hour at least.
 const watchRounds = 2000
@@ -25,15 +30,16 @@ func WatchDenied(tb testing.TB, from *Pod, servers ...*Pod) *Watch {
 	w := &Watch{from: from, file: "/dev/shm/" + Unique("watch")}
 	for _, s := range servers {
 		for _, a := range s.Addrs {
-			w.urls = append(w.urls, fmt.Sprintf("http://%s/hostname", hostPort(a.String(), s.TCP)))
+			w.urls = append(w.urls, slices.Repeat([]string{fmt.Sprintf("http://%s/hostname,%s", hostPort(a.String(), s.TCP), s.Hostname())}, atATime)...)
 		}
 	}
-	// One round takes as long as silence does. A server that answers is noted at once.
+	// One round takes as long as silence does. Who may answer is another pod that has
+	// come to the same address.
 	script := fmt.Sprintf(`( n=0; i=0
 while [ ! -e %[1]s.stop ] && [ $i -lt %[2]d ]; do
 	for u in %[3]s; do
 		n=$((n+1))
-		( curl -g -s -o /dev/null --connect-timeout 0.4 -m 1 "$u" && echo "$(date +%%T) $u" >>%[1]s.passed ) &
+		( [ "$(curl -g -s --connect-timeout 0.4 -m 1 "${u%%,*}")" != "${u##*,}" ] || echo "$(date +%%T) $u" >>%[1]s.passed ) &
 	done
 	wait; i=$((i+1)); echo $n >%[1]s.count
 done ) >/dev/null 2>&1 &`, w.file, watchRounds, strings.Join(w.urls, " "))
