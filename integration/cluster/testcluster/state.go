@@ -85,7 +85,7 @@ func members(saved string) []netip.Addr {
 	var list []netip.Addr
 	for line := range strings.Lines(saved) {
 		f := strings.Fields(line)
-		if len(f) < 3 || !strings.HasPrefix(f[1], "vnet-") {
+		if len(f) < 3 || !strings.HasPrefix(f[1], "vnet-") || strings.HasPrefix(f[1], "vnet-peers-") { // those are nodes
 			continue
 		}
 		if f[0] == "create" {
