@@ -28,9 +28,9 @@ func (c Config) equal(d Config) bool {
 		slices.Equal(c.Uplink, d.Uplink) && slices.Equal(c.Own, d.Own)
 }
 
-// virtualNetwork is the space of the tag VirtualNetwork: the configured one, else
-// that of the documents and the pods, else what the node sees.
-func (c Config) virtualNetwork(d *arm.Documents) []netip.Prefix {
+// Space is what the tag VirtualNetwork stands for with these documents: the configured
+// space, else that of the documents and the pods, else what the node sees.
+func (c Config) Space(d *arm.Documents) []netip.Prefix {
 	if len(c.VirtualNetwork) > 0 {
 		return c.VirtualNetwork
 	}

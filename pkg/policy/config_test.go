@@ -38,7 +38,7 @@ func TestVirtualNetwork(t *testing.T) {
 		{"without a document", Config{Pools: prefixes("10.241.0.0/16 fd00::/64"), Uplink: prefixes("10.240.0.0/16")}, nil, "10.240.0.0/15 fd00::/64"},
 	}
 	for _, c := range cases {
-		got := c.config.virtualNetwork(&arm.Documents{VirtualNetworks: c.vnets})
+		got := c.config.Space(&arm.Documents{VirtualNetworks: c.vnets})
 		if s := strings.Trim(fmt.Sprint(got), "[]"); s != c.want {
 			t.Errorf("%s: %s, want %s", c.name, s, c.want)
 		}

@@ -62,7 +62,7 @@ func loaded(c Config, d *arm.Documents) (index, *contents, error) {
 			return index{}, nil, fmt.Errorf("nsg.subnet: %w", err)
 		}
 	}
-	return i, &contents{Groups: d.Groups, VirtualNetwork: c.virtualNetwork(d), Services: namedServices(d)}, nil
+	return i, &contents{Groups: d.Groups, VirtualNetwork: c.Space(d), Services: namedServices(d)}, nil
 }
 
 // namedServices returns the service tags that a rule names, of the thousands that
