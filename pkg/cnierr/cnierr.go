@@ -29,7 +29,7 @@ const (
 	Sandbox        uint = 100 // the pod's network namespace is missing or is not one
 	Kernel         uint = 101 // the kernel refused a link, address, route, neighbour or sysctl
 	Uplink         uint = 102 // no uplink, or the configured one is gone
-	AddressTaken   uint = 103 // a requested address is leased to another attachment
+	AddressTaken   uint = 103 // an address is another attachment's or the node's
 	InterfaceTaken uint = 104 // CNI_IFNAME exists in the pod and is not this attachment's
 	Store          uint = 105 // the lease store cannot be read, written or rebuilt
 	Firewall       uint = 106 // iptables or ipset failed
@@ -37,6 +37,7 @@ const (
 	Delegate       uint = 108 // a delegated IPAM plugin failed without a code of its own
 	Documents      uint = 109 // the documents of security groups, or the group asked for, cannot be used
 	Forbidden      uint = 110 // the pod may not choose the security group that it asks for
+	Unfiltered     uint = 111 // the pod's packets do not pass the node's packet filter, or not all of them
 )
 
 // Error is an error with the code that the runtime will be given.

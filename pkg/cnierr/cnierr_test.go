@@ -17,12 +17,12 @@ import (
 
 var codes = []uint{
 	IncompatibleVersion, UnsupportedField, UnknownContainer, Environment, IO, Decode, Config, TryAgain, Unavailable,
-	Sandbox, Kernel, Uplink, AddressTaken, InterfaceTaken, Store, Firewall, Check, Delegate,
+	Sandbox, Kernel, Uplink, AddressTaken, InterfaceTaken, Store, Firewall, Check, Delegate, Documents, Forbidden, Unfiltered,
 }
 
 // The numbers are a promise to runtimes and documentation.
 func TestCodes(t *testing.T) {
-	want := "[1 2 3 4 5 6 7 11 50 100 101 102 103 104 105 106 107 108]"
+	want := "[1 2 3 4 5 6 7 11 50 100 101 102 103 104 105 106 107 108 109 110 111]"
 	if got := fmt.Sprint(codes); got != want {
 		t.Errorf("codes %s, want %s", got, want)
 	}

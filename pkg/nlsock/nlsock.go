@@ -3,8 +3,9 @@
 // requests in one system call, keeps the socket away from Go's poller, begins an
 // interrupted listing anew, and says in each error what was attempted.
 //
-// It knows netlink's framing, acknowledgements and listings. It must not know
-// what any message means.
+// It knows netlink's framing, acknowledgements and listings, and how a link's address
+// is told, which several packages ask for. It must not know what any other message
+// means.
 package nlsock
 
 import (
@@ -22,9 +23,10 @@ import (
 // Conn is a socket in the network namespace that it was opened in. It is not for
 // use by several goroutines at a time.
 type Conn struct {
-	fd  int
-	seq uint32
-	buf []byte
+	fd    int
+	seq   uint32
+	buf   []byte
+	apart bool // see Apart
 }
 
 // Request is one message to the kernel.
@@ -63,6 +65,24 @@ func Dial(protocol int) (*Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open a netlink socket: %w", err)
 	}
+	return newConn(fd)
+}
+
+// DialIn opens one in the network namespace that a file descriptor leads to.
+func DialIn(protocol, namespace int) (*Conn, error) {
+	home, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open this thread's network namespace: %w", err)
+	}
+	defer unix.Close(home)
+	fd, err := socketIn(namespace, home, protocol)
+	if err != nil {
+		return nil, err
+	}
+	return newConn(fd)
+}
+
+func newConn(fd int) (*Conn, error) {
 	// Extended acknowledgements carry the kernel's own words for a refusal;
 	// capped ones leave out the copy of the request; strict checks make it filter
 	// listings. All are comforts: an old kernel without them is served as well.
@@ -80,9 +100,9 @@ func Dial(protocol int) (*Conn, error) {
 // Close releases the socket.
 func (c *Conn) Close() { unix.Close(c.fd) }
 
-// Do sends the requests in as few system calls as possible, waits for every
-// acknowledgement and returns the first failure. The kernel works through them in order
-// (netlink_rcv_skb) and goes on after one that failed: a rollback must not rely
+// Do sends the requests in as few system calls as possible, waits until the kernel
+// is done with all and returns the first failure. The kernel works through them in
+// order (netlink_rcv_skb) and goes on after one that failed: a rollback must not rely
 // on where it stopped.
 func (c *Conn) Do(requests ...Request) error {
 	var failed error
@@ -94,33 +114,40 @@ func (c *Conn) Do(requests ...Request) error {
 	return failed
 }
 
+// doPart asks for the acknowledgement of the last request only: the kernel tells of
+// failures unasked.
 func (c *Conn) doPart(requests []Request) error {
-	first := c.seq + 1
+	first, last := c.seq+1, len(requests)-1
 	var out []byte
-	for _, r := range requests {
-		out = append(out, c.serialise(r, unix.NLM_F_ACK)...)
+	for i, r := range requests {
+		var flags uint16
+		if i == last {
+			flags = unix.NLM_F_ACK
+		}
+		out = append(out, c.serialise(r, flags)...)
 	}
 	if err := c.send(out); err != nil {
 		return fmt.Errorf("%s: %w", requests[0].What, err)
 	}
 	var failed error
-	for pending := len(requests); pending > 0; {
+	for {
 		messages, err := c.receive()
 		if err != nil {
 			return fmt.Errorf("%s: %w", requests[0].What, err)
 		}
 		for _, m := range messages {
 			i := int(m.Header.Seq - first)
-			if m.Header.Type != unix.NLMSG_ERROR || i < 0 || i >= len(requests) {
+			if m.Header.Type != unix.NLMSG_ERROR || i < 0 || i > last {
 				continue
 			}
-			pending--
 			if err := requests[i].failure(ackError(m)); failed == nil {
 				failed = err
 			}
+			if i == last {
+				return failed
+			}
 		}
 	}
-	return failed
 }
 
 // failure is err with what was attempted, unless it is one to ignore.
