@@ -22,6 +22,8 @@ type Documents struct {
 
 	places   map[string]int    // where a resource stands in its list, by its identity
 	tagFiles map[string]string // which file gave a service tag
+
+	deployment deployment // what templates are resolved with
 }
 
 // VirtualNetwork is an address space with its subnets and peerings.
@@ -49,8 +51,13 @@ type Peering struct {
 	ID                 string
 	State              string // "Connected", "Initiated", "Disconnected" or, where the document is silent, ""
 	AccessDenied       bool   // allowVirtualNetworkAccess is false: the remote space is not part of VirtualNetwork
+	RemoteNetwork      string // resource id of the other network, or ""
 	RemoteAddressSpace []netip.Prefix
 }
+
+// Connected reports whether the peering carries traffic: a document that does not
+// tell is of one that does.
+func (p Peering) Connected() bool { return p.State == "" || p.State == "Connected" }
 
 // ApplicationSecurityGroup is a name that interfaces join; who its members are
 // is in no document.
@@ -78,19 +85,22 @@ type Route struct {
 
 // Codes of findings, which are this package's own: Azure has none for files.
 const (
-	Unreadable      = "DocumentUnreadable"  // the file or folder cannot be read
-	Malformed       = "DocumentMalformed"   // it is not JSON, or not in one meaning
-	TooLarge        = "DocumentTooLarge"    // it goes beyond a limit of this package
-	CutOff          = "DocumentCutOff"      // ConvertTo-Json replaced nested values by text
-	Incomplete      = "DocumentIncomplete"  // the list goes on elsewhere, or the rules were left out
-	Skipped         = "ResourceSkipped"     // nothing that this package reads
-	TemplateSkipped = "TemplateSkipped"     // an ARM template
-	Conflict        = "ResourceConflict"    // two documents differ about one resource
-	WrongType       = "PropertyWrongType"   // a number where a string belongs, and such
-	BadValue        = "PropertyBadValue"    // of the right type, but unusable
-	Missing         = "PropertyMissing"     // a resource without its name, a reference without its id
-	MoreFindings    = "FindingsLeftOut"     // a document has more than are told
-	EmptyFolder     = "FolderHasNoDocument" // no *.json or *.jsonc in it
+	Unreadable        = "DocumentUnreadable"  // the file or folder cannot be read
+	Malformed         = "DocumentMalformed"   // it is not JSON, or not in one meaning
+	TooLarge          = "DocumentTooLarge"    // it goes beyond a limit of this package
+	CutOff            = "DocumentCutOff"      // ConvertTo-Json replaced nested values by text
+	Incomplete        = "DocumentIncomplete"  // the list goes on elsewhere, or the rules were left out
+	Skipped           = "ResourceSkipped"     // nothing that this package reads
+	Unresolved        = "TemplateUnresolved"  // what a template's expression stands for is not known
+	ScopeUnknown      = "TemplateScope"       // a name depends on where a template is deployed
+	ParametersSkipped = "ParametersSkipped"   // a template's parameter file among documents
+	UnknownParameter  = "UnknownParameter"    // a value for a parameter that no template has
+	Conflict          = "ResourceConflict"    // two documents differ about one resource
+	WrongType         = "PropertyWrongType"   // a number where a string belongs, and such
+	BadValue          = "PropertyBadValue"    // of the right type, but unusable
+	Missing           = "PropertyMissing"     // a resource without its name, a reference without its id
+	MoreFindings      = "FindingsLeftOut"     // a document has more than are told
+	EmptyFolder       = "FolderHasNoDocument" // no *.json or *.jsonc in it
 )
 
 // toldInError is how many findings the text of Err spells out.

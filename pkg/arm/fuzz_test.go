@@ -3,6 +3,7 @@ package arm
 import (
 	"encoding/json"
 	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -39,6 +40,38 @@ func FuzzRead(f *testing.F) {
 			t.Errorf("%d groups, read again %d", groups, len(d.Groups))
 		}
 		compareWithStandard(t, data)
+	})
+}
+
+// FuzzTemplate: whatever a template says, reading it ends, and says the same each time.
+func FuzzTemplate(f *testing.F) {
+	files, err := filepath.Glob("testdata/template*/*.json")
+	if err != nil || len(files) == 0 {
+		f.Fatalf("no templates: %v", err)
+	}
+	more, err := filepath.Glob("testdata/template*.json")
+	if err != nil || len(more) == 0 {
+		f.Fatalf("no templates: %v", err)
+	}
+	for _, file := range append(files, more...) {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		tree, err := treeOf(data)
+		if err != nil || !isTemplate(value{tree, 0}) {
+			return
+		}
+		one, two := &Documents{}, &Documents{}
+		Read("f.json", data, one)
+		Read("f.json", data, two)
+		checkFindings(t, one)
+		if render(one) != render(two) {
+			t.Errorf("read once %s\nread again %s", render(one), render(two))
+		}
 	})
 }
 

@@ -21,9 +21,7 @@ func (r *reader) securityGroup(v value) {
 		// az resource list, for one, leaves the properties out.
 		r.warn(Incomplete, "securityRules", v, "the group is read as one without rules: the document has no securityRules, not even an empty list")
 	}
-	for _, rule := range r.objects("securityRules", res.get("securityRules")) {
-		g.Rules = append(g.Rules, r.securityRule(rule))
-	}
+	g.Rules = readParts(r, "securityRules", res, r.securityRule, sameRule)
 	r.rule = ""
 	r.addGroup(g)
 }

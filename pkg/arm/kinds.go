@@ -87,7 +87,42 @@ func kindOfShape(v value) resourceKind {
 	return unknown
 }
 
-func isTemplate(v value) bool { return v.get("$schema").given() && v.get("resources").given() }
+// isTemplate knows an ARM template. Bicep's compiled ones have either key too.
+func isTemplate(v value) bool {
+	return v.get("resources").given() && (v.get("$schema").given() || v.get("contentVersion").given())
+}
+
+// isParameters knows a template's parameter file.
+func isParameters(v value) bool {
+	return strings.Contains(strings.ToLower(v.get("$schema").string()), "deploymentparameters") ||
+		v.get("contentVersion").given() && v.get("parameters").kind() == objectKind && !v.get("resources").given()
+}
+
+// partsOf returns the key under which a parent lists the parts that a child resource's
+// type stands for; "" if no such list is read.
+func partsOf(t string) string {
+	const provider = "microsoft.network/"
+	t = strings.ToLower(t)
+	if !strings.HasPrefix(t, provider) {
+		return ""
+	}
+	switch t[len(provider):] {
+	case "networksecuritygroups/securityrules":
+		return "securityRules"
+	case "virtualnetworks/subnets":
+		return "subnets"
+	case "virtualnetworks/virtualnetworkpeerings":
+		return "virtualNetworkPeerings"
+	case "routetables/routes":
+		return "routes"
+	}
+	return ""
+}
+
+// ofNetwork reports whether a child resource's type is part of a virtual network.
+func ofNetwork(t string) bool {
+	return strings.HasPrefix(strings.ToLower(t), "microsoft.network/virtualnetworks/")
+}
 
 // onlyMember returns the value of an object's only member.
 func onlyMember(v value) value {

@@ -20,8 +20,12 @@ const MaxFile = 64 << 20
 // order of their names, through symbolic links (Kubernetes mounts a ConfigMap
 // as links into a hidden folder); hidden files, others, and folders in it are
 // not looked at. What cannot be read is an error among the Findings.
-func Load(paths []string) *Documents {
-	d := &Documents{}
+//
+// Templates among them have the defaults of their parameters, and placeholders for
+// where they are deployed: LoadWith is told better.
+func Load(paths []string) *Documents { return LoadWith(paths, Deployment{}) }
+
+func (d *Documents) load(paths []string) {
 	for _, path := range paths {
 		from := resolved(path)
 		files, folder, err := documents(from)
@@ -34,10 +38,14 @@ func Load(paths []string) *Documents {
 			})
 		}
 		for _, f := range files {
-			d.loadFile(path+strings.TrimPrefix(f, from), f)
+			name := path
+			if folder {
+				name = filepath.Join(path, filepath.Base(f))
+			}
+			d.loadFile(name, f)
 		}
 	}
-	return d
+	d.findPeers()
 }
 
 // resolved is where the path of a folder leads to at this moment: one that is a link

@@ -118,3 +118,16 @@ func TestLoadHuge(t *testing.T) {
 	}
 	t.Log("1 file")
 }
+
+// TestLoadHere names the files of the folder that one stands in.
+func TestLoadHere(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "a.json"), "here")
+	t.Chdir(dir)
+	for _, path := range []string{".", "./"} {
+		if d := Load([]string{path}); len(d.Groups) != 1 || d.Groups[0].File != "a.json" {
+			t.Errorf("%s: groups %v, findings %v", path, d.Groups, d.Findings)
+		}
+	}
+	t.Log("2 paths")
+}

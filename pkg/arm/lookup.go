@@ -13,51 +13,83 @@ import (
 // depends on case. The error for an unknown one lists names that are near, the
 // error for an ambiguous name lists the ids that it may mean.
 func (d *Documents) Group(nameOrID string) (*nsg.Definition, error) {
+	return lookUp("network security group", d.Groups, nameOrID,
+		func(g *nsg.Definition) identity { return identity{g.Name, g.ID, g.File} })
+}
+
+// Title is what the group is called: its name, or its id where several groups have the
+// name.
+func (d *Documents) Title(g *nsg.Definition) string {
+	if _, err := d.Group(g.Name); err != nil {
+		return cmp.Or(g.ID, g.Name)
+	}
+	return g.Name
+}
+
+// RouteTable finds a route table as Group finds a group.
+func (d *Documents) RouteTable(nameOrID string) (*RouteTable, error) {
+	return lookUp("route table", d.RouteTables, nameOrID,
+		func(t *RouteTable) identity { return identity{t.Name, t.ID, t.File} })
+}
+
+// VirtualNetwork finds a virtual network as Group finds a group.
+func (d *Documents) VirtualNetwork(nameOrID string) (*VirtualNetwork, error) {
+	return lookUp("virtual network", d.VirtualNetworks, nameOrID,
+		func(v *VirtualNetwork) identity { return identity{v.Name, v.ID, v.File} })
+}
+
+// identity is how a resource can be called.
+type identity struct{ name, id, file string }
+
+// lookUp finds the resource that is meant; what is its kind, for errors.
+func lookUp[T any](what string, all []T, nameOrID string, of func(*T) identity) (*T, error) {
 	byID := strings.HasPrefix(nameOrID, "/")
-	var found []*nsg.Definition
-	for i := range d.Groups {
-		g := &d.Groups[i]
-		if byID && strings.EqualFold(g.ID, nameOrID) || !byID && strings.EqualFold(g.Name, nameOrID) {
-			found = append(found, g)
+	var found []*T
+	var places []string
+	for i := range all {
+		r := of(&all[i])
+		if byID && strings.EqualFold(r.id, nameOrID) || !byID && strings.EqualFold(r.name, nameOrID) {
+			found = append(found, &all[i])
+			places = append(places, cmp.Or(r.id, "the one without an id in "+r.file))
 		}
 	}
 	switch len(found) {
 	case 1:
 		return found[0], nil
 	case 0:
-		return nil, d.unknownGroup(nameOrID)
+		return nil, unknownResource(what, all, nameOrID, of)
 	}
-	var places []string
-	for _, g := range found {
-		places = append(places, cmp.Or(g.ID, "the one without an id in "+g.File))
-	}
-	return nil, fmt.Errorf("network security group %s is ambiguous: %s", quote(nameOrID), enumerate(places))
+	return nil, fmt.Errorf("%s %s is ambiguous: %s", what, quote(nameOrID), enumerate(places))
 }
 
 // named is how many names an error lists.
 const named = 5
 
-func (d *Documents) unknownGroup(nameOrID string) error {
-	if len(d.Groups) == 0 {
-		return fmt.Errorf("network security group %s is in no document: they hold no group", quote(nameOrID))
+func unknownResource[T any](what string, known []T, nameOrID string, of func(*T) identity) error {
+	if len(known) == 0 {
+		return fmt.Errorf("%s %s is in no document: they hold no %s", what, quote(nameOrID), lastWord(what))
 	}
 	wanted := strings.ToLower(lastSegment(nameOrID))
 	var near, all []string
-	for _, g := range d.Groups {
-		name := cmp.Or(g.ID, g.Name)
+	for i := range known {
+		r := of(&known[i])
+		name := cmp.Or(r.id, r.name)
 		if !strings.HasPrefix(nameOrID, "/") {
-			name = g.Name
+			name = r.name
 		}
-		if isNear(wanted, strings.ToLower(g.Name)) {
+		if isNear(wanted, strings.ToLower(r.name)) {
 			near = append(near, name)
 		}
 		all = append(all, name)
 	}
 	if len(near) > 0 {
-		return fmt.Errorf("network security group %s is in no document; near: %s", quote(nameOrID), enumerate(near))
+		return fmt.Errorf("%s %s is in no document; near: %s", what, quote(nameOrID), enumerate(near))
 	}
-	return fmt.Errorf("network security group %s is in no document; there are: %s", quote(nameOrID), enumerate(all))
+	return fmt.Errorf("%s %s is in no document; there are: %s", what, quote(nameOrID), enumerate(all))
 }
+
+// lastWord is "group" of "network security group".
+func lastWord(what string) string { return what[strings.LastIndexByte(what, ' ')+1:] }
 
 // enumerate lists the first few names in order.
 func enumerate(names []string) string {

@@ -53,6 +53,31 @@ func TestGroup(t *testing.T) {
 	t.Logf("%d queries", len(cases)+1)
 }
 
+func TestLookUp(t *testing.T) {
+	d := &Documents{
+		RouteTables:     []RouteTable{{Name: "rt-one", ID: "/s/rt-one"}, {Name: "rt-two", ID: "/s/rt-two"}},
+		VirtualNetworks: []VirtualNetwork{{Name: "hub", ID: "/s/hub"}},
+	}
+	if got, err := d.RouteTable("RT-TWO"); err != nil || got != &d.RouteTables[1] {
+		t.Errorf("a route table: %v, %v", got, err)
+	}
+	if got, err := d.VirtualNetwork("/S/HUB"); err != nil || got != &d.VirtualNetworks[0] {
+		t.Errorf("a virtual network: %v, %v", got, err)
+	}
+	for want, err := range map[string]error{
+		`route table "rt" is in no document; near: rt-one, rt-two`: second(d.RouteTable("rt")),
+		`virtual network "x" is in no document; there are: hub`:    second(d.VirtualNetwork("x")),
+		`route table "x" is in no document: they hold no table`:    second((&Documents{}).RouteTable("x")),
+	} {
+		if err == nil || err.Error() != want {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+	t.Log("5 queries")
+}
+
+func second[T any](_ T, err error) error { return err }
+
 func TestErr(t *testing.T) {
 	d := &Documents{}
 	d.Findings = append(d.Findings, nsg.Finding{Severity: nsg.Warning, File: "w", Message: "warned"})

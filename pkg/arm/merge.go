@@ -27,9 +27,7 @@ func (r *reader) addNetwork(n VirtualNetwork) {
 		r.docs.VirtualNetworks = append(r.docs.VirtualNetworks, n)
 		return
 	}
-	other := r.docs.VirtualNetworks[at]
-	n.Name, n.ID, n.File = other.Name, other.ID, other.File
-	if len(other.Subnets) != len(n.Subnets) || !reflect.DeepEqual(other, n) {
+	if other := r.docs.VirtualNetworks[at]; !sameNetwork(other, n) {
 		r.conflict("virtual network", n.Name, n.ID, other.File)
 	}
 }
@@ -55,7 +53,7 @@ func (r *reader) addTable(t RouteTable) {
 // known looks a resource up by its id, or by its name if it has no id; one that
 // is new will stand at place next.
 func (r *reader) known(what, name, id string, next int) (at int, known bool) {
-	key := what + " " + cmp.Or(strings.ToLower(strings.TrimRight(id, "/")), "named "+strings.ToLower(name))
+	key := placeOf(what, name, id)
 	if r.docs.places == nil {
 		r.docs.places = map[string]int{}
 	}
@@ -64,6 +62,11 @@ func (r *reader) known(what, name, id string, next int) (at int, known bool) {
 		r.docs.places[key] = next
 	}
 	return at, known
+}
+
+// placeOf is what documents have the same of when they mean the same resource.
+func placeOf(what, name, id string) string {
+	return what + " " + cmp.Or(strings.ToLower(strings.TrimRight(id, "/")), "named "+strings.ToLower(name))
 }
 
 func (r *reader) conflict(what, name, id, other string) {
@@ -75,6 +78,19 @@ func (r *reader) conflict(what, name, id, other string) {
 		Severity: nsg.Error, Code: Conflict, Property: "name", Value: name,
 		Message: what + " " + word(cmp.Or(id, name)) + " is here (" + r.file + ") with other contents than " + where,
 	})
+}
+
+func sameNetwork(a, b VirtualNetwork) bool {
+	return slices.Equal(a.AddressSpace, b.AddressSpace) && sameParts(a.Subnets, b.Subnets, sameSubnet) &&
+		sameParts(a.Peerings, b.Peerings, samePeering)
+}
+
+// sameParts compares parts by their names: exporters differ in their case, and templates in
+// their order.
+func sameParts[T part](a, b []T, same func(a, b T) bool) bool {
+	byName := func(a, b T) int { return cmp.Compare(strings.ToLower(nameOf(a)), strings.ToLower(nameOf(b))) }
+	a, b = slices.SortedStableFunc(slices.Values(a), byName), slices.SortedStableFunc(slices.Values(b), byName)
+	return slices.EqualFunc(a, b, func(a, b T) bool { return byName(a, b) == 0 && same(a, b) })
 }
 
 // sameGroup compares what two groups mean: exporters differ in the order of

@@ -1,6 +1,11 @@
 package arm
 
-import "net/netip"
+import (
+	"net/netip"
+	"strings"
+
+	"github.com/vnet-cni/vnet-cni/pkg/nsg"
+)
 
 // virtualNetwork reads a virtual network with its subnets and peerings.
 func (r *reader) virtualNetwork(v value) {
@@ -10,12 +15,8 @@ func (r *reader) virtualNetwork(v value) {
 	}
 	res := r.open(v)
 	network := VirtualNetwork{Name: name, ID: id, File: r.file, AddressSpace: r.addressSpace("addressSpace", res.get("addressSpace"))}
-	for _, item := range r.objects("subnets", res.get("subnets")) {
-		network.Subnets = append(network.Subnets, r.subnet(item))
-	}
-	for _, item := range r.objects("virtualNetworkPeerings", res.get("virtualNetworkPeerings")) {
-		network.Peerings = append(network.Peerings, r.peering(item))
-	}
+	network.Subnets = readParts(r, "subnets", res, r.subnet, sameSubnet)
+	network.Peerings = readParts(r, "virtualNetworkPeerings", res, r.peering, samePeering)
 	r.addNetwork(network)
 }
 
@@ -46,7 +47,10 @@ func (r *reader) subnet(v value) Subnet {
 func (r *reader) peering(v value) Peering {
 	name, id, _ := r.identity(v)
 	res := r.open(v)
-	p := Peering{Name: name, ID: id, State: r.text("peeringState", res.get("peeringState"))}
+	p := Peering{
+		Name: name, ID: id, State: r.text("peeringState", res.get("peeringState")),
+		RemoteNetwork: strings.Clone(res.get("remoteVirtualNetwork").get("id").plain()), // or an expression that nobody can resolve
+	}
 	if access := res.get("allowVirtualNetworkAccess"); access.given() {
 		p.AccessDenied = !r.truth("allowVirtualNetworkAccess", access)
 	}
@@ -57,6 +61,36 @@ func (r *reader) peering(v value) Peering {
 		}
 	}
 	return p
+}
+
+// findPeers gives peerings that do not tell the other network's address space, as templates
+// do not, that of the documents. Without it VirtualNetwork would lack a part.
+func (d *Documents) findPeers() {
+	for i := range d.VirtualNetworks {
+		network := &d.VirtualNetworks[i]
+		for j := range network.Peerings {
+			p := &network.Peerings[j]
+			if p.RemoteNetwork == "" || len(p.RemoteAddressSpace) > 0 || p.AccessDenied || !p.Connected() {
+				continue
+			}
+			if p.RemoteAddressSpace = d.spaceOf(p.RemoteNetwork); len(p.RemoteAddressSpace) == 0 {
+				d.Findings = append(d.Findings, nsg.Finding{
+					Severity: nsg.Warning, Code: Incomplete, File: network.File, Property: "remoteAddressSpace", Value: shorten(p.RemoteNetwork),
+					Message: "the peering " + word(p.Name) + " of " + word(network.Name) + " is read as one without addresses: no document has the address space of " +
+						word(p.RemoteNetwork),
+				})
+			}
+		}
+	}
+}
+
+// spaceOf returns the address space of the network with an id.
+func (d *Documents) spaceOf(id string) []netip.Prefix {
+	at, ok := d.places[placeOf("virtual network", "", id)]
+	if !ok {
+		return nil
+	}
+	return d.VirtualNetworks[at].AddressSpace
 }
 
 func (r *reader) addressSpace(key string, v value) []netip.Prefix {
@@ -75,15 +109,17 @@ func (r *reader) routeTable(v value) {
 		return
 	}
 	table := RouteTable{Name: name, ID: id, File: r.file}
-	for _, item := range r.objects("routes", r.open(v).get("routes")) {
-		name, _, _ := r.identity(item)
-		res := r.open(item)
-		table.Routes = append(table.Routes, Route{
-			Name:             name,
-			AddressPrefix:    r.text("addressPrefix", res.get("addressPrefix")),
-			NextHopType:      r.text("nextHopType", res.get("nextHopType")),
-			NextHopIPAddress: r.text("nextHopIpAddress", res.get("nextHopIpAddress")),
-		})
-	}
+	table.Routes = readParts(r, "routes", r.open(v), r.route, sameRoute)
 	r.addTable(table)
+}
+
+func (r *reader) route(v value) Route {
+	name, _, _ := r.identity(v)
+	res := r.open(v)
+	return Route{
+		Name:             name,
+		AddressPrefix:    r.text("addressPrefix", res.get("addressPrefix")),
+		NextHopType:      r.text("nextHopType", res.get("nextHopType")),
+		NextHopIPAddress: r.text("nextHopIpAddress", res.get("nextHopIpAddress")),
+	}
 }

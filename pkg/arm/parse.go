@@ -22,6 +22,7 @@ type parser struct {
 	pos   int
 	depth int
 	keys  []string // of the objects around pos, innermost last
+	raw   int      // where the first line break or tab within a string is; -1: nowhere
 }
 
 // parseError tells where a document stops being one.
@@ -46,7 +47,31 @@ func (p *parser) fail(at int, format string, args ...any) error {
 // parse accepts exactly one JSON value, with // and /* */ comments anywhere
 // between its tokens.
 func parse(text string) (*tree, error) {
-	p := &parser{text: text, tree: &tree{text: text, nodes: make([]node, 0, len(text)/24+16)}}
+	t, raw, err := parseLines(text)
+	if err == nil {
+		err = raw
+	}
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// parseLines is parse for what may be a template, whose strings may go over several
+// lines. raw is the fault that the first one is in any other document.
+func parseLines(text string) (t *tree, raw, err error) {
+	p := &parser{text: text, tree: &tree{text: text, nodes: make([]node, 0, len(text)/24+16)}, raw: -1}
+	if t, err = p.document(); err != nil {
+		return nil, nil, err
+	}
+	if p.raw >= 0 {
+		raw = p.fail(p.raw, "a control character or line break within a string")
+	}
+	return t, raw, nil
+}
+
+func (p *parser) document() (*tree, error) {
+	text := p.text
 	if err := p.space(); err != nil {
 		return nil, err
 	}

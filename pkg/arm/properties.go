@@ -54,6 +54,11 @@ func (r *reader) unexpected(key string, v value, wanted string) {
 		r.cutOff(key, v)
 		return
 	}
+	if v.kind() == unresolvedKind {
+		r.unknown++
+		r.fault(Unresolved, key, v, "%s", v.reason())
+		return
+	}
 	if k := v.kind(); k == objectKind || k == listKind {
 		r.fault(WrongType, key, v, "%s where %s belongs", k, wanted)
 		return
@@ -88,7 +93,7 @@ func (r *reader) text(key string, v value) string {
 		return ""
 	case stringKind:
 		return strings.Clone(v.string())
-	case numberKind, boolKind:
+	case numberKind, boolKind, unresolvedKind:
 		r.unexpected(key, v, "a string")
 		return strings.Clone(v.raw())
 	}
@@ -100,7 +105,9 @@ func (r *reader) text(key string, v value) string {
 func (r *reader) number(key string, v value) string {
 	if v.given() && v.kind() != numberKind && v.kind() != stringKind {
 		r.unexpected(key, v, "a number")
-		return ""
+		if v.kind() != unresolvedKind {
+			return ""
+		}
 	}
 	return strings.Clone(v.plain())
 }
@@ -165,7 +172,7 @@ func (r *reader) texts(key string, v value) []string {
 func (r *reader) oneOrMore(key string, v value) (one string, more []string) {
 	if k := v.kind(); k != listKind && k != objectKind {
 		s := r.text(key, v)
-		if isFlattened(s) {
+		if v.kind() != unresolvedKind && isFlattened(s) {
 			r.cutOff(key, v)
 		}
 		return s, nil

@@ -13,22 +13,32 @@ import (
 // not keep data. A document that is broken adds findings and nothing else.
 func Read(name string, data []byte, into *Documents) {
 	r := &reader{file: name, docs: into}
-	if len(data) > MaxFile {
-		r.broken(TooLarge, fmt.Sprintf("the file is larger than %d bytes, the limit", MaxFile))
-		return
-	}
-	text, err := toText(data)
-	if err != nil {
-		r.broken(codeOf(err), err.Error())
-		return
-	}
-	t, err := parse(text)
+	t, err := treeOf(data)
 	if err != nil {
 		r.broken(codeOf(err), err.Error())
 		return
 	}
 	r.document(value{t, 0})
 	r.finish()
+}
+
+// treeOf parses a file. Strings over several lines are for templates.
+func treeOf(data []byte) (*tree, error) {
+	if len(data) > MaxFile {
+		return nil, &parseError{code: TooLarge, what: fmt.Sprintf("the file is larger than %d bytes, the limit", MaxFile)}
+	}
+	text, err := toText(data)
+	if err != nil {
+		return nil, err
+	}
+	t, raw, err := parseLines(text)
+	if err == nil && raw != nil && !isTemplate(value{t, 0}) {
+		err = raw
+	}
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
 }
 
 func codeOf(err error) string {
@@ -44,8 +54,10 @@ type reader struct {
 	file string
 	docs *Documents
 
-	group, rule string // which are being read, for findings
+	group, rule string             // which are being read, for findings
+	children    map[string][]value // of a template: parts of the resource that are resources of their own, by the key of their list
 
+	unknown    int // values of a template that were read and are not known
 	told       int // findings of this document so far
 	untold     int // findings beyond the limit
 	untoldFail bool
@@ -155,8 +167,10 @@ func (r *reader) object(top value) {
 	only := onlyMember(top)
 	switch {
 	case isTemplate(top):
-		r.warn(TemplateSkipped, "$schema", top,
-			"ARM templates are not read; a deployed resource's export is (az network nsg show, for one)")
+		r.template(top)
+	case isParameters(top):
+		r.warn(ParametersSkipped, "$schema", top,
+			"a parameter file is no document: vnetctl reads it with --parameters; templates beside it have their parameters' defaults")
 	case kindOf(top) != unknown:
 		r.resource(top)
 	case typeOf(top) == "" && top.get("value").kind() == listKind:

@@ -60,6 +60,10 @@ func (p *parser) string() error {
 			p.add(stringKind, start, i, escaped)
 			p.pos = i + 1
 			return nil
+		case c == '\n' || c == '\r' || c == '\t':
+			if p.raw < 0 {
+				p.raw = i
+			}
 		case c < 0x20:
 			return p.fail(i, "a control character or line break within a string")
 		case c == '\\':

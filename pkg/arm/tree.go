@@ -20,17 +20,20 @@ const (
 	stringKind
 	listKind
 	objectKind
+	unresolvedKind // of a template: an expression whose value is not known
 )
 
 func (k kind) String() string {
-	return [...]string{"nothing", "null", "a truth value", "a number", "a string", "a list", "an object"}[k]
+	return [...]string{"nothing", "null", "a truth value", "a number", "a string", "a list", "an object", "a value that is not known"}[k]
 }
 
 // tree is a parsed document: its values in the order of the text, each followed
 // by what it holds; in an object, each value by its key before it.
 type tree struct {
-	text  string
-	nodes []node
+	text   string
+	nodes  []node
+	origin string            // of a part of another document: where it stands there
+	faults map[uint32]string // why an unresolved node's value is not known
 }
 
 // node is one value. It has no pointer, which keeps the collector away from
@@ -121,6 +124,9 @@ func (v value) get(key string) value {
 // path tells where the value stands, such as value[2].properties.priority.
 func (v value) path() string {
 	var path strings.Builder
+	if v.tree != nil {
+		path.WriteString(v.tree.origin)
+	}
 	for at := (value{v.tree, 0}); v.tree != nil && at.at != v.at; {
 		step, child := at.towards(v)
 		if child.tree == nil {
