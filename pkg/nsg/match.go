@@ -82,7 +82,8 @@ func (m *Match) has(e end) bool {
 	if len(m.ASGs) == 0 {
 		return m.Addresses.Contains(e.address)
 	}
-	return e.address.IsValid() && slices.ContainsFunc(e.asgs, func(a string) bool { return slices.Contains(m.ASGs, a) })
+	return e.address.IsValid() && (m.Addresses.IsEmpty() || m.Addresses.Contains(e.address)) &&
+		slices.ContainsFunc(e.asgs, func(a string) bool { return slices.Contains(m.ASGs, a) })
 }
 
 // hasPort reports whether the port is among the side's; ported, whether the flow

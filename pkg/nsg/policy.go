@@ -37,7 +37,7 @@ type PolicyRule struct {
 // Match is the addresses and ports of one side of a rule.
 type Match struct {
 	Addresses AddressSet // every address of both families where the rule has "*"; none where it has ASGs
-	ASGs      []string   // membership in any of them matches
+	ASGs      []string   // membership in any of them matches; where there are addresses too, of one of these
 	Ports     []PortRange
 }
 
@@ -118,7 +118,7 @@ func (r resolver) addresses(rule *Rule, property string, e *Endpoint) AddressSet
 	}
 	s, found := AllAddresses(), true
 	if e.Tag != "" {
-		s, found = r.tags.resolve(e.Tag)
+		s, found = r.tags.Resolve(e.Tag)
 	}
 	if !found {
 		place{report: r.report, rule: rule.Name}.fail(CodeInvalidPrefix, property, e.Tag, "%s", r.tags.unknown(e.Tag))

@@ -10,7 +10,7 @@ import (
 func (p place) ports(property string, list []string) []PortRange {
 	var out []PortRange
 	for _, s := range list {
-		r, err := parsePorts(s)
+		r, err := ParsePorts(s)
 		if err != nil {
 			p.fail(CodeInvalidPortRange, property, s, "%v", err)
 			continue
@@ -20,9 +20,9 @@ func (p place) ports(property string, list []string) []PortRange {
 	return out
 }
 
-// parsePorts reads "80" or "80-90". All ports are not "*": that one covers what
+// ParsePorts reads "80" or "80-90". All ports are not "*": that one covers what
 // has no ports, too.
-func parsePorts(s string) (PortRange, error) {
+func ParsePorts(s string) (PortRange, error) {
 	first, last, isRange := strings.Cut(s, "-")
 	if !isRange {
 		last = first

@@ -13,7 +13,7 @@ func (p place) prefix(e *Endpoint, property, s string) {
 	case s == "" || s == "*":
 	case isAny(s):
 		p.fail(CodeInvalidPrefix, property, s, "%q is not an address prefix; all addresses are \"*\"", s)
-	case looksLikeTag(s):
+	case LooksLikeTag(s):
 		e.Tag = s
 	default:
 		e.Prefixes = p.parsed(property, []string{s})
@@ -24,7 +24,7 @@ func (p place) prefix(e *Endpoint, property, s string) {
 func (p place) prefixes(property string, list []string) []netip.Prefix {
 	plain := make([]string, 0, len(list))
 	for _, s := range list {
-		if s == "*" || looksLikeTag(s) && !isAny(s) {
+		if s == "*" || LooksLikeTag(s) && !isAny(s) {
 			p.fail(CodeUnsupportedValue, property, s,
 				"%q may stand in %s alone, not in a list", s, strings.TrimSuffix(property, "es"))
 			continue
@@ -41,7 +41,7 @@ func (p place) prefixes(property string, list []string) []netip.Prefix {
 func (p place) parsed(property string, list []string) []netip.Prefix {
 	var out []netip.Prefix
 	for _, s := range list {
-		prefix, err := parsePrefix(s)
+		prefix, err := ParsePrefix(s)
 		if err != nil {
 			p.fail(CodeInvalidPrefix, property, s, "%v", err)
 		}
@@ -52,9 +52,9 @@ func (p place) parsed(property string, list []string) []netip.Prefix {
 	return out
 }
 
-// parsePrefix reads a CIDR prefix or an address, which is a prefix of all its
+// ParsePrefix reads a CIDR prefix or an address, which is a prefix of all its
 // bits. With host bits set it returns both the prefix without them and an error.
-func parsePrefix(s string) (netip.Prefix, error) {
+func ParsePrefix(s string) (netip.Prefix, error) {
 	var prefix netip.Prefix
 	var err error
 	if strings.Contains(s, "/") {
@@ -86,9 +86,9 @@ func (p place) overlaps(property string, list []netip.Prefix) {
 	}
 }
 
-// looksLikeTag reports whether s has the form of a service tag's name, such as
+// LooksLikeTag reports whether s has the form of a service tag's name, such as
 // "Storage.WestEurope". Whether there is such a tag, NewPolicy finds out.
-func looksLikeTag(s string) bool {
+func LooksLikeTag(s string) bool {
 	for i := range len(s) {
 		letter := s[i]|0x20 >= 'a' && s[i]|0x20 <= 'z'
 		digit := s[i] >= '0' && s[i] <= '9' || s[i] == '.'

@@ -12,8 +12,9 @@ var builtIn = [...]string{
 	"AzurePlatformDNS", "AzurePlatformIMDS", "AzurePlatformLKM",
 }
 
-// resolve returns the addresses of a tag, whose name may be in any case.
-func (t *Tags) resolve(tag string) (AddressSet, bool) {
+// Resolve returns the addresses of a tag, whose name may be in any case, and
+// whether anybody knows it.
+func (t *Tags) Resolve(tag string) (AddressSet, bool) {
 	switch name := strings.ToLower(tag); name {
 	case "virtualnetwork":
 		return t.virtualNetwork(), true

@@ -20,7 +20,7 @@ func TestTagsAddresses(t *testing.T) {
 		{"STORAGE.westeurope", "20.38.0.1 2603:1020::1", "20.39.0.0"},
 	} {
 		tags := vnetTags()
-		s, known := tags.resolve(row.tag)
+		s, known := tags.Resolve(row.tag)
 		if !known {
 			t.Errorf("%s is not known", row.tag)
 		}
