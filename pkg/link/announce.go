@@ -9,22 +9,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Announce tells the uplink's neighbours that a is behind mac from now on:
+// Announce tells the uplink's neighbours that the addresses are behind it from now on:
 // whoever still holds the address's last owner in its cache learns better
 // at once. IPv4: a gratuitous ARP request (RFC 5227 "ARP announcement").
 // IPv6: an unsolicited neighbour advertisement with the override flag
 // (RFC 4861 section 7.2.6).
-func Announce(uplinkIndex int, mac net.HardwareAddr, addrs []netip.Addr) error {
+func Announce(uplink Link, addrs []netip.Addr) error {
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("open a packet socket: %w", err)
 	}
 	defer closeLater(fd)
 	for _, a := range addrs {
-		payload, to := announcement(a, mac)
-		to.Ifindex = uplinkIndex
+		payload, to := announcement(a, uplink.MAC)
+		to.Ifindex = uplink.Index
 		if err := unix.Sendto(fd, payload, 0, to); err != nil {
-			return fmt.Errorf("announce %s on interface %d: %w", a, uplinkIndex, err)
+			return fmt.Errorf("announce %s on the uplink %s: %w", a, uplink.Name, err)
 		}
 	}
 	return nil

@@ -13,6 +13,8 @@ import (
 
 	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
+
+	"github.com/vnet-cni/vnet-cni/integration/testhost"
 )
 
 var announcer = net.HardwareAddr{0x02, 0x11, 0x22, 0x33, 0x44, 0x55}
@@ -89,7 +91,7 @@ func TestAnnounceArrives(t *testing.T) {
 	}
 	addrs := addrList("10.241.4.7", "fd00:241::4ab", "10.241.4.8")
 	start := time.Now()
-	must(t, Announce(up.Index, up.MAC, addrs))
+	must(t, Announce(up, addrs))
 	took := time.Since(start)
 	mac := hex.EncodeToString(up.MAC)
 	want := map[string]bool{}
@@ -120,14 +122,16 @@ func TestAnnounceManyTimes(t *testing.T) {
 	const calls = 200
 	before := descriptors(t)
 	for range calls {
-		must(t, Announce(up.Index, up.MAC, addrList("10.241.4.7")))
+		must(t, Announce(up, addrList("10.241.4.7")))
 	}
 	await(t, "end of all packet sockets", func() bool { return packetSockets(t) == 0 })
 	if after := descriptors(t); after > before+20 { // the runtime may have opened some of its own
 		t.Errorf("%d descriptors before, %d after %d calls", before, after, calls)
 	}
-	if Announce(1<<20, up.MAC, addrList("10.241.4.7")) == nil {
-		t.Error("an announcement on no interface succeeds")
+	testhost.Sh(t, "ip link set up0 down")
+	err = Announce(up, addrList("10.241.4.7"))
+	if want := "announce 10.241.4.7 on the uplink up0: "; err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("on an uplink that is down: %v, want %q", err, want)
 	}
 	await(t, "end of the packet socket after an error", func() bool { return packetSockets(t) == 0 })
 	t.Logf("%d calls", calls)
@@ -136,12 +140,12 @@ func TestAnnounceManyTimes(t *testing.T) {
 // packetSockets counts those of the thread's namespace.
 func packetSockets(t testing.TB) int {
 	t.Helper()
-	return strings.Count(sh(t, "cat /proc/self/net/packet"), "\n") // the first line is a heading
+	return strings.Count(testhost.Sh(t, "cat /proc/self/net/packet"), "\n") // the first line is a heading
 }
 
 func descriptors(t testing.TB) int {
 	t.Helper()
-	return strings.Count(sh(t, fmt.Sprintf("ls /proc/%d/fd", unix.Getpid())), "\n")
+	return strings.Count(testhost.Sh(t, fmt.Sprintf("ls /proc/%d/fd", unix.Getpid())), "\n")
 }
 
 // capture listens to all frames on an interface and gives a function that

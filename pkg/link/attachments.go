@@ -39,8 +39,8 @@ func (h *Host) Attachments() ([]Attachment, error) {
 		}
 		a := Attachment{Network: network, ContainerID: id, IfName: ifName, HostName: l.Name}
 		for _, hop := range routes {
-			if hop.index == l.Index && hop.dst.IsSingleIP() {
-				a.Addrs = append(a.Addrs, hop.dst.Addr())
+			if hop.Link == l.Index && hop.Dst.IsSingleIP() {
+				a.Addrs = append(a.Addrs, hop.Dst.Addr())
 			}
 		}
 		a.Uplink = proxyUplink(a.Addrs, proxies, links)
@@ -105,8 +105,8 @@ func (h *Host) HostAddrs(name string) ([]netip.Addr, error) {
 	}
 	var list []netip.Addr
 	for _, hop := range routes {
-		if hop.dst.IsSingleIP() {
-			list = append(list, hop.dst.Addr())
+		if hop.Dst.IsSingleIP() {
+			list = append(list, hop.Dst.Addr())
 		}
 	}
 	return list, nil

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/vnet-cni/vnet-cni/integration/testhost"
 )
 
 // Everything about the pods comes back from the kernel, and nobody else's links.
@@ -33,7 +35,7 @@ func TestAttachmentsReadBack(t *testing.T) {
 	foreign := newPod(t, "c9", "10.241.4.99") // the alias and the name do not fit together
 	foreign.veth.HostName = "vnet0123456789a"
 	foreign.attach(t, h)
-	sh(t, `ip link set up1 alias just/like/ours; ip link set up0 alias "an uplink"
+	testhost.Sh(t, `ip link set up1 alias just/like/ours; ip link set up0 alias "an uplink"
 		ip route add 10.241.5.0/24 dev `+pods[0].veth.HostName)
 	found, err := h.Attachments()
 	must(t, err)

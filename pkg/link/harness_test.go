@@ -4,14 +4,14 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"os/exec"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/vishvananda/netns"
+
+	"github.com/vnet-cni/vnet-cni/integration/testhost"
 )
 
 // namespace is a network namespace of a test. It has no name: it ends with the
@@ -25,19 +25,11 @@ func (n namespace) path() string { return fmt.Sprintf("/proc/self/fd/%d", int(n.
 // the node, and brings them back when the test ends.
 func inNode(t testing.TB) namespace {
 	t.Helper()
-	runtime.LockOSThread()
-	before, err := netns.Get()
-	must(t, err)
-	t.Cleanup(func() {
-		if netns.Set(before) == nil {
-			runtime.UnlockOSThread() // else the thread dies with the goroutine
-		}
-		before.Close()
-	})
-	node, err := netns.New()
+	testhost.Enter(t)
+	node, err := netns.Get()
 	must(t, err)
 	t.Cleanup(func() { node.Close() })
-	sh(t, "ip link set lo up")
+	testhost.Sh(t, "ip link set lo up")
 	return namespace{node}
 }
 
@@ -68,20 +60,8 @@ func (n namespace) in(t testing.TB, f func()) {
 // sh runs a command in the namespace that must succeed.
 func (n namespace) sh(t testing.TB, command string) (out string) {
 	t.Helper()
-	n.in(t, func() { out = sh(t, command) })
+	n.in(t, func() { out = testhost.Sh(t, command) })
 	return out
-}
-
-func sh(t testing.TB, command string) string {
-	t.Helper()
-	var stderr strings.Builder // ip warns there of namespaces that others delete meanwhile
-	cmd := exec.Command("sh", "-ec", command)
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("%s: %v\n%s%s", command, err, out, stderr.String())
-	}
-	return strings.TrimSpace(string(out))
 }
 
 func openHost(t testing.TB) *Host {
@@ -158,7 +138,7 @@ func (p testPod) settle(t testing.TB) {
 				return false
 			}
 		}
-		both := pod + sh(t, "ip link show "+p.veth.HostName+"; ip route; ip -6 route")
+		both := pod + testhost.Sh(t, "ip link show "+p.veth.HostName+"; ip route; ip -6 route")
 		return !strings.Contains(both, "linkdown") && !strings.Contains(both, "NO-CARRIER")
 	})
 }
@@ -166,7 +146,7 @@ func (p testPod) settle(t testing.TB) {
 // state is everything that the namespace's tables hold, without counters.
 func (n namespace) state(t testing.TB) string {
 	t.Helper()
-	return n.sh(t, `ip -d addr | sed 's/valid_lft.*//'
+	return n.sh(t, `ip -d addr | sed 's/valid_lft.*//; s/ tentative//'
 		for f in 4 6; do ip -$f route show table all; ip -$f neigh show nud all; ip -$f neigh show proxy; done
 		cd /proc/sys/net; for k in ipv?/conf/*/*redirects ipv6/conf/*/accept_ra ipv6/conf/*/disable_ipv6 ipv?/conf/*/forwarding
 		do echo $k $(cat $k); done`)
@@ -221,9 +201,9 @@ func uplinks(t testing.TB, names ...string) namespace {
 	t.Helper()
 	lan := anotherNamespace(t)
 	for _, name := range names {
-		sh(t, fmt.Sprintf("ip link add %s type veth peer name far-%s netns /proc/%d/fd/%d", name, name, os.Getpid(), int(lan.handle)))
+		testhost.Sh(t, fmt.Sprintf("ip link add %s type veth peer name far-%s netns /proc/%d/fd/%d", name, name, os.Getpid(), int(lan.handle)))
 		lan.sh(t, "ip link set far-"+name+" up")
-		sh(t, "ip link set "+name+" up")
+		testhost.Sh(t, "ip link set "+name+" up")
 	}
 	return lan
 }

@@ -22,6 +22,7 @@ func OpenHost() (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.Apart() // for PartWithVeth
 	return &Host{conn: c}, nil
 }
 
@@ -43,7 +44,7 @@ var ErrNameTaken = errors.New("interface name is taken in the pod")
 // addresses set, but down: creating and moving would cost an RCU grace period,
 // and udev rewrites an address that was not given at creation.
 func (h *Host) CreateVeth(v Veth, s *Sandbox) error {
-	err := h.conn.Do(vethMessage(v, int(s.file.Fd())))
+	err := h.conn.Do(vethMessage(v, s.fd))
 	if errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("%w: %s: %w", ErrNameTaken, v.PodName, err)
 	}
@@ -76,7 +77,7 @@ func (h *Host) ConfigureHost(e HostEnd) error {
 		return err
 	}
 	alias := nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(e.Alias))
-	var requests []nlsock.Request
+	requests := []nlsock.Request{quietIPv4Message(e.Name, l.Index)}
 	if e.IPv6 {
 		requests = append(requests, noAutoAddressMessage(e.Name, l.Index))
 	}
@@ -173,7 +174,7 @@ func podRequests(e PodEnd, index, metric int) []nlsock.Request {
 	requests = append(requests, upMessage(e.Name, index))
 	if hasIPv6(e.Addrs) {
 		// The address that the kernel would have made itself, without the wait.
-		requests = append(requests, addressMessage(netip.PrefixFrom(linkLocal(e.MAC), 64), index, unix.RT_SCOPE_LINK))
+		requests = append(requests, addressMessage(netip.PrefixFrom(AddrOfMAC(e.MAC), 64), index, unix.RT_SCOPE_LINK))
 	}
 	for _, a := range e.Addrs {
 		requests = append(requests, addressMessage(netip.PrefixFrom(a, a.BitLen()), index, unix.RT_SCOPE_UNIVERSE))
@@ -259,8 +260,9 @@ func (s *Sandbox) enableIPv6(name string) error {
 	})
 }
 
-// linkLocal is the modified EUI-64 address of a MAC (RFC 4291 appendix A).
-func linkLocal(mac net.HardwareAddr) netip.Addr {
+// AddrOfMAC is the link-local address, a modified EUI-64, that the kernel makes of a
+// MAC of 6 bytes (RFC 4291 appendix A).
+func AddrOfMAC(mac net.HardwareAddr) netip.Addr {
 	return netip.AddrFrom16([16]byte{
 		0: 0xfe, 1: 0x80,
 		8: mac[0] ^ 0x02, 9: mac[1], 10: mac[2], 11: 0xff, 12: 0xfe, 13: mac[3], 14: mac[4], 15: mac[5],
@@ -278,8 +280,27 @@ func hasIPv6(addrs []netip.Addr) bool {
 
 // DeleteVeth removes the pair; the kernel takes its addresses, routes and
 // neighbours along. No such link is success. It returns when the kernel has
-// waited out all readers, some 16 ms.
+// waited out all readers (rcu_barrier in netdev_run_todo), some 16 ms.
 func (h *Host) DeleteVeth(name string) error { return h.conn.Do(deleteLinkMessage(name)) }
+
+// PartWithVeth is DeleteVeth for a process that ends soon (nlsock.Conn.DoFromChild):
+// nothing of the pair is left when it returns but the kernel's memory of it, for which
+// a child process waits.
+func (h *Host) PartWithVeth(name string) error {
+	l, found, err := h.conn.linkByName(name)
+	if err != nil || !found {
+		return err
+	}
+	// By its index, which no link after it gets: should this process be killed, the
+	// child may be so late that there is another link of that name.
+	if err := h.conn.DoFromChild(deleteIndexMessage(name, l.Index)); err != nil {
+		return err
+	}
+	// The kernel tells of the host's end while it still takes down the pod's, but
+	// answers nothing about links before it has done with both (rtnl_mutex).
+	_, _, err = h.conn.linkByName(name)
+	return err
+}
 
 // AddProxy makes the node answer for the addresses on the uplink.
 func (h *Host) AddProxy(uplinkIndex int, addrs []netip.Addr) error {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"github.com/vnet-cni/vnet-cni/pkg/fib"
 	"github.com/vnet-cni/vnet-cni/pkg/nlsock"
 )
 
@@ -55,12 +57,17 @@ func (h *Host) hostProblems(host Link, exists bool, e Expectation) ([]string, er
 		return nil, nil
 	}
 	found := linkProblems(host, HostMAC, "the node")
+	problem, err := ipv6Problem(host, e)
+	if err != nil {
+		return nil, err
+	}
+	found = append(found, problem...)
 	for _, a := range e.Addrs {
-		hop, ok, err := h.conn.route(a)
+		hop, ok, err := fib.Find(h.conn.Conn, a)
 		if err != nil {
 			return nil, err
 		}
-		if !ok || hop.dst.Bits() != a.BitLen() || hop.index != host.Index {
+		if !ok || hop.Dst.Bits() != a.BitLen() || hop.Link != host.Index {
 			found = append(found, fmt.Sprintf("the node's route to %s through %s is gone", a, host.Name))
 		}
 		problem, err := h.conn.neighbourProblem(a, host, e.PodMAC, "the node")
@@ -70,6 +77,25 @@ func (h *Host) hostProblems(host Link, exists bool, e Expectation) ([]string, er
 		found = append(found, problem...)
 	}
 	return found, nil
+}
+
+// ipv6Problem tells of a host end that hears the IPv6 of a pod without an address of it:
+// whoever writes net.ipv6.conf.all.disable_ipv6 writes that of all interfaces, and
+// without another network with IPv6 nothing filters what comes from there.
+func ipv6Problem(host Link, e Expectation) ([]string, error) {
+	if hasIPv6(e.Addrs) {
+		return nil, nil
+	}
+	off, err := nodeSysctls.read("ipv6/conf/" + host.Name + "/disable_ipv6")
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil // a kernel without IPv6
+	case err != nil:
+		return nil, err
+	case off == "0":
+		return []string{fmt.Sprintf("IPv6 is switched on for link %s on the node, and the pod has no IPv6 address", host.Name)}, nil
+	}
+	return nil, nil
 }
 
 func linkProblems(l Link, mac net.HardwareAddr, where string) []string {
@@ -152,7 +178,7 @@ func (s *Sandbox) addressProblems(pod Link, e Expectation) ([]string, error) {
 	var found []string
 	for _, a := range e.Addrs {
 		want := netip.PrefixFrom(a, a.BitLen())
-		if !slices.ContainsFunc(have, func(x address) bool { return x.prefix == want }) {
+		if !slices.ContainsFunc(have, func(x nlsock.Address) bool { return x.Prefix == want }) {
 			found = append(found, fmt.Sprintf("address %s is gone from %s of the pod", want, pod.Name))
 		}
 	}
@@ -169,7 +195,7 @@ func (s *Sandbox) routeProblems(pod Link, e Expectation) ([]string, error) {
 		if want.Table != 0 && want.Table != unix.RT_TABLE_MAIN {
 			continue // only the main table was listed
 		}
-		same := func(hop nextHop) bool { return hop.dst == want.Dst && hop.gateway == want.Via }
+		same := func(hop fib.Route) bool { return hop.Dst == want.Dst && hop.Via == want.Via }
 		if !slices.ContainsFunc(have, same) {
 			found = append(found, fmt.Sprintf("route %s is gone from the pod", want))
 		}
@@ -190,8 +216,8 @@ func (s *Sandbox) gatewayProblems(pod Link, e Expectation) ([]string, error) {
 }
 
 // routes lists the main table's routes through one link, or all with index 0.
-func (c *conn) routes(index int) ([]nextHop, error) {
-	var list []nextHop
+func (c *conn) routes(index int) ([]fib.Route, error) {
+	var list []fib.Route
 	for _, fam := range []uint8{unix.AF_INET, unix.AF_INET6} {
 		payloads, err := c.Dump(routeDump(fam, index))
 		if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.ENOENT) {
@@ -201,11 +227,11 @@ func (c *conn) routes(index int) ([]nextHop, error) {
 			return nil, err
 		}
 		for _, p := range payloads {
-			hop, err := parseRoute(p)
+			hop, err := fib.ParseRoute(p)
 			if err != nil {
 				return nil, fmt.Errorf("list routes: %w", err)
 			}
-			if index == 0 || hop.index == index {
+			if index == 0 || hop.Link == index {
 				list = append(list, hop)
 			}
 		}

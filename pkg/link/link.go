@@ -35,6 +35,12 @@ type Link struct {
 	Alias string
 	// Peer is the index of a veth's other end, in that end's own namespace.
 	Peer int
+	// peerNamespace is what this namespace calls that one; -1: itself.
+	peerNamespace int
+	// Master is the index of the bridge, or whatever else, that it is a port of; 0: none.
+	Master int
+
+	callsIPTables, callsIP6Tables bool // of a bridge
 }
 
 // linkByName returns the link, or false when there is none.
@@ -58,7 +64,7 @@ func (c *conn) linkByIndex(index int) (Link, error) {
 	info.Index = int32(index)
 	data, err := c.Query(nlsock.Request{
 		What: fmt.Sprintf("look up link %d", index), Type: unix.RTM_GETLINK,
-		Body: []nl.NetlinkRequestData{info},
+		Body: []nl.NetlinkRequestData{info, withoutStatistics()},
 	})
 	if err != nil {
 		return Link{}, err
@@ -71,7 +77,7 @@ func parseLink(data []byte) (Link, error) {
 		return Link{}, errors.New("short link message")
 	}
 	info := nl.DeserializeIfInfomsg(data)
-	l := Link{Index: int(info.Index), Up: info.Flags&unix.IFF_UP != 0}
+	l := Link{Index: int(info.Index), Up: info.Flags&unix.IFF_UP != 0, peerNamespace: -1}
 	for typ, value := range nlsock.Attributes(data[unix.SizeofIfInfomsg:]) {
 		l.set(typ, value)
 	}
@@ -90,10 +96,17 @@ func (l *Link) set(typ int, value []byte) {
 		l.Alias = cString(value)
 	case unix.IFLA_LINK:
 		l.Peer = int(nlsock.Uint32(value))
+	case unix.IFLA_LINK_NETNSID:
+		l.peerNamespace = int(int32(nlsock.Uint32(value)))
+	case unix.IFLA_MASTER:
+		l.Master = int(nlsock.Uint32(value))
 	case unix.IFLA_LINKINFO:
 		for typ, value := range nlsock.Attributes(value) {
-			if typ == nl.IFLA_INFO_KIND {
+			switch {
+			case typ == nl.IFLA_INFO_KIND:
 				l.Kind = cString(value)
+			case typ == nl.IFLA_INFO_DATA && l.Kind == "bridge":
+				l.setBridge(value)
 			}
 		}
 	}

@@ -64,6 +64,13 @@ func upMessage(name string, index int, attrs ...*nl.RtAttr) nlsock.Request {
 	return nlsock.Request{What: "set link " + name + " up", Type: unix.RTM_SETLINK, Body: body}
 }
 
+// downMessage takes a link down; one that went meanwhile is success.
+func downMessage(name string, index int) nlsock.Request {
+	info := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	info.Index, info.Change = int32(index), unix.IFF_UP
+	return nlsock.Request{What: "set link " + name + " down", Type: unix.RTM_SETLINK, Ignore: []syscall.Errno{unix.ENODEV}, Body: []nl.NetlinkRequestData{info}}
+}
+
 // noAutoAddressMessage keeps the kernel from giving the link a link-local
 // address when it comes up: on the host nobody needs one, in the pod it would
 // wait for duplicate detection. It has to be a request before upMessage, for the
@@ -82,15 +89,45 @@ func noAutoAddressMessage(name string, index int) nlsock.Request {
 // IN6_ADDR_GEN_MODE_NONE of linux/if_link.h.
 const addrGenModeNone = 1
 
+// quietIPv4Message keeps the node from telling or believing what an IPv4 redirect says
+// on the link, and from answering ARP, which nobody needs there: the sysctls
+// accept_redirects, send_redirects and arp_ignore. Whoever is answered becomes a
+// neighbour of the node first, whatever address it says it has (arp_process).
+func quietIPv4Message(name string, index int) nlsock.Request {
+	info := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	info.Index = int32(index)
+	spec := nl.NewRtAttr(unix.IFLA_AF_SPEC, nil)
+	conf := spec.AddRtAttr(unix.AF_INET, nil).AddRtAttr(iflaInetConf, nil)
+	conf.AddRtAttr(devconfAcceptRedirects, nl.Uint32Attr(0))
+	conf.AddRtAttr(devconfSendRedirects, nl.Uint32Attr(0))
+	conf.AddRtAttr(devconfARPIgnore, nl.Uint32Attr(arpIgnoreAll))
+	return nlsock.Request{
+		What: "switch redirects and ARP off on link " + name, Type: unix.RTM_SETLINK,
+		Body: []nl.NetlinkRequestData{info, spec},
+	}
+}
+
+const (
+	iflaInetConf           = 1 // IFLA_INET_CONF of linux/if_link.h
+	devconfAcceptRedirects = 4 // IPV4_DEVCONF_… of linux/ip.h
+	devconfSendRedirects   = 6
+	devconfARPIgnore       = 19
+	arpIgnoreAll           = 8 // of the sysctl arp_ignore: for none of the node's addresses
+)
+
 func linkQuery(name string) nlsock.Request {
 	return nlsock.Request{
 		What: "look up link " + name,
 		Type: unix.RTM_GETLINK,
 		Body: []nl.NetlinkRequestData{nl.NewIfInfomsg(unix.AF_UNSPEC),
-			nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)),
-			// Counters of every kind would make the answer three times as long.
-			nl.NewRtAttr(unix.IFLA_EXT_MASK, nl.Uint32Attr(rtextFilterSkipStats))},
+			nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)), withoutStatistics()},
 	}
+}
+
+// withoutStatistics leaves counters of every kind out of an answer, which would make
+// it three times as long.
+func withoutStatistics() *nl.RtAttr {
+	return nl.NewRtAttr(unix.IFLA_EXT_MASK, nl.Uint32Attr(rtextFilterSkipStats))
 }
 
 // RTEXT_FILTER_SKIP_STATS of linux/rtnetlink.h.
@@ -104,6 +141,14 @@ func deleteLinkMessage(name string) nlsock.Request {
 		Body: []nl.NetlinkRequestData{nl.NewIfInfomsg(unix.AF_UNSPEC),
 			nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name))},
 	}
+}
+
+func deleteIndexMessage(name string, index int) nlsock.Request {
+	info := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	info.Index = int32(index)
+	r := deleteLinkMessage(name)
+	r.Body = []nl.NetlinkRequestData{info}
+	return r
 }
 
 func addressMessage(p netip.Prefix, index int, scope uint8) nlsock.Request {
@@ -224,8 +269,7 @@ func addressDump(index int) nlsock.Request {
 
 func linkDump() nlsock.Request {
 	return nlsock.Request{What: "list links", Type: unix.RTM_GETLINK, Body: []nl.NetlinkRequestData{
-		nl.NewIfInfomsg(unix.AF_UNSPEC),
-		nl.NewRtAttr(unix.IFLA_EXT_MASK, nl.Uint32Attr(rtextFilterSkipStats)),
+		nl.NewIfInfomsg(unix.AF_UNSPEC), withoutStatistics(),
 	}}
 }
 
@@ -286,14 +330,4 @@ func (m ndMessage) Serialize() []byte {
 	binary.NativeEndian.PutUint16(b[8:], m.state)
 	b[10] = m.flags
 	return b
-}
-
-// routeQuery asks for the table entry (not the cached next hop) by which the
-// kernel would reach a.
-func routeQuery(a netip.Addr) nlsock.Request {
-	m := &nl.RtMsg{RtMsg: unix.RtMsg{Family: family(a), Dst_len: uint8(a.BitLen()), Flags: unix.RTM_F_FIB_MATCH}}
-	return nlsock.Request{
-		What: fmt.Sprintf("look up the route to %s", a), Type: unix.RTM_GETROUTE,
-		Body: []nl.NetlinkRequestData{m, nl.NewRtAttr(unix.RTA_DST, a.AsSlice())},
-	}
 }

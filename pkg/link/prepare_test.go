@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vnet-cni/vnet-cni/integration/testhost"
 )
 
 func value(t testing.TB, key string) string {
@@ -201,7 +203,7 @@ func learnRoute(t *testing.T) func() string {
 	inNode(t)
 	lan := uplinks(t, "up0")
 	set(t, "ipv6/conf/up0/accept_ra", "1", "ipv6/conf/up0/router_solicitations", "0", "ipv6/conf/all/forwarding", "0")
-	learnt := func() string { return sh(t, "ip -6 route show default proto ra") }
+	learnt := func() string { return testhost.Sh(t, "ip -6 route show default proto ra") }
 	lan.sh(t, "ip -6 addr add fe80::99/64 dev far-up0 nodad")
 	await(t, "advertised default route", func() bool {
 		lan.in(t, func() { advertise(t, "far-up0") })

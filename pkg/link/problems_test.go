@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/vnet-cni/vnet-cni/integration/testhost"
 )
 
 // wholePod is a pod with everything, and its node with the uplink up0.
@@ -74,7 +76,7 @@ func TestProblemsOfADamagedPair(t *testing.T) {
 			if row.inPod {
 				p.ns.sh(t, fill(row.command))
 			} else {
-				sh(t, fill(row.command))
+				testhost.Sh(t, fill(row.command))
 			}
 			problems, err := Problems(h, p.sandbox, p.expectation("up0"))
 			must(t, err)
@@ -93,6 +95,30 @@ func TestProblemsOfADamagedPair(t *testing.T) {
 		})
 	}
 	t.Logf("%d kinds of damage", len(rows))
+}
+
+// A write of the sysctl for all interfaces, whatever it was, switches IPv6 on behind a
+// pod that has no address of it, where nothing filters what it sends.
+func TestProblemsOfIPv6SwitchedOn(t *testing.T) {
+	inNode(t)
+	h, p := openHost(t), newPod(t, "c1", "10.241.4.7")
+	p.attach(t, h)
+	want := "IPv6 is switched on for link " + p.veth.HostName
+	for _, row := range []struct {
+		do   func()
+		told bool
+	}{
+		{func() {}, false},
+		{func() { testhost.Sh(t, "sysctl -qw net.ipv6.conf.all.disable_ipv6=0") }, true},
+		{func() { must(t, h.ConfigureHost(p.hostEnd())) }, false},
+	} {
+		row.do()
+		problems, err := Problems(h, p.sandbox, p.expectation(""))
+		if got := strings.Contains(strings.Join(problems, "; "), want); err != nil || got != row.told || !got && len(problems) > 0 {
+			t.Errorf("Problems: %q, %v; told is %t, want %t", problems, err, got, row.told)
+		}
+	}
+	t.Log("1 switch, and 1 repair")
 }
 
 // An interface of the right name that is another pair's is told.

@@ -8,12 +8,14 @@ import (
 	"runtime"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vnet-cni/vnet-cni/pkg/nlsock"
 )
 
 // Sandbox is a pod's network namespace with a netlink socket inside it.
 type Sandbox struct {
 	path string
-	file *os.File
+	fd   int // of the namespace
 	conn *conn
 }
 
@@ -24,28 +26,24 @@ var ErrSandbox = errors.New("unusable network namespace")
 // OpenSandbox opens the namespace at path (CNI_NETNS). The calling goroutine is
 // back in its own namespace afterwards.
 func OpenSandbox(path string) (*Sandbox, error) {
-	file, err := openNamespace(path)
+	fd, err := openNamespace(path)
 	if err != nil {
 		return nil, err
 	}
-	s := &Sandbox{path: path, file: file}
-	err = s.Do(func() error {
-		s.conn, err = dial()
-		return err
-	})
+	c, err := nlsock.DialIn(unix.NETLINK_ROUTE, fd)
 	if err != nil {
-		file.Close()
+		unix.Close(fd)
 		return nil, fmt.Errorf("open a netlink socket in %s: %w", path, err)
 	}
-	return s, nil
+	return &Sandbox{path: path, fd: fd, conn: &conn{c}}, nil
 }
 
 // SandboxGone tells whether path surely leads to no network namespace any more.
 // A namespace that cannot be looked at for another reason is not gone.
 func SandboxGone(path string) bool {
-	file, err := openNamespace(path)
+	fd, err := openNamespace(path)
 	if err == nil {
-		file.Close()
+		unix.Close(fd)
 	}
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, errNotNamespace)
 }
@@ -54,27 +52,27 @@ func SandboxGone(path string) bool {
 // of a path in /run/netns once its mount is gone.
 var errNotNamespace = errors.New("not a network namespace")
 
-func openNamespace(path string) (*os.File, error) {
+func openNamespace(path string) (int, error) {
 	// O_NONBLOCK: opening a named pipe that somebody put there must not hang.
-	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrSandbox, err)
+		return 0, fmt.Errorf("%w: %w", ErrSandbox, &fs.PathError{Op: "open", Path: path, Err: err})
 	}
-	if err := checkNamespace(file, path); err != nil {
-		file.Close()
-		return nil, err
+	if err := checkNamespace(fd, path); err != nil {
+		unix.Close(fd)
+		return 0, err
 	}
-	return file, nil
+	return fd, nil
 }
 
-func checkNamespace(file *os.File, path string) error {
+func checkNamespace(fd int, path string) error {
 	// ioctl_ns(2): NS_GET_NSTYPE answers with the CLONE_NEW* flag of the namespace.
-	kind, err := unix.IoctlRetInt(int(file.Fd()), unix.NS_GET_NSTYPE)
+	kind, err := unix.IoctlRetInt(fd, unix.NS_GET_NSTYPE)
 	if err != nil || kind != unix.CLONE_NEWNET {
 		return fmt.Errorf("%w: %s is %w", ErrSandbox, path, errNotNamespace)
 	}
 	var pod, node unix.Stat_t
-	if err := unix.Fstat(int(file.Fd()), &pod); err != nil {
+	if err := unix.Fstat(fd, &pod); err != nil {
 		return fmt.Errorf("%w: stat %s: %w", ErrSandbox, path, err)
 	}
 	if err := unix.Stat("/proc/thread-self/ns/net", &node); err != nil {
@@ -96,7 +94,7 @@ func (s *Sandbox) Do(f func() error) error {
 		return fmt.Errorf("open this thread's network namespace: %w", err)
 	}
 	defer home.Close()
-	if err := unix.Setns(int(s.file.Fd()), unix.CLONE_NEWNET); err != nil {
+	if err := unix.Setns(s.fd, unix.CLONE_NEWNET); err != nil {
 		runtime.UnlockOSThread()
 		return fmt.Errorf("enter network namespace %s: %w", s.path, err)
 	}
@@ -113,5 +111,5 @@ func (s *Sandbox) Do(f func() error) error {
 // Close releases the namespace: an open file keeps it alive.
 func (s *Sandbox) Close() {
 	s.conn.Close()
-	s.file.Close()
+	unix.Close(s.fd)
 }

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vnet-cni/vnet-cni/pkg/fib"
 )
 
 // Settle makes both ends of a pair ready to send, and the pod's addresses to
@@ -31,11 +33,14 @@ func Settle(h *Host, hostName string, s *Sandbox, podName string, addrs []netip.
 	return nil
 }
 
-// localDeadline bounds the wait for the kernel's worker; localPoll is how soon to
-// look again.
+// localDeadline bounds the wait for the kernel's worker, which needs the lock of all
+// namespaces' links: a node that starts and ends many pods at once holds it for seconds.
+// localPoll is how soon to look again, twice as late each time up to localPollMost, for
+// who looks all the time keeps the worker from the processor.
 const (
-	localDeadline = 5 * time.Second
+	localDeadline = 30 * time.Second
 	localPoll     = 50 * time.Microsecond
+	localPollMost = 5 * time.Millisecond
 )
 
 // awaitLocal waits until an IPv6 address is the pod's own to the kernel.
@@ -43,13 +48,15 @@ func (s *Sandbox) awaitLocal(a netip.Addr) error {
 	if a.Is4() {
 		return nil
 	}
-	for deadline := time.Now().Add(localDeadline); ; time.Sleep(localPoll) {
-		hop, found, err := s.conn.route(a)
-		if err != nil || found && hop.kind == unix.RTN_LOCAL {
+	deadline := time.Now().Add(localDeadline)
+	for wait := localPoll; ; wait = min(2*wait, localPollMost) {
+		hop, found, err := fib.Find(s.conn.Conn, a)
+		if err != nil || found && hop.Kind == unix.RTN_LOCAL {
 			return err
 		}
 		if time.Now().After(deadline) {
 			return fmt.Errorf("address %s is not in use by the pod's kernel after %s", a, localDeadline)
 		}
+		time.Sleep(wait)
 	}
 }

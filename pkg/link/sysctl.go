@@ -139,15 +139,9 @@ func (s Sysctls) keepAdvertisements(name string) error {
 	return s.writeOptional(key, "2")
 }
 
-// quietVeth keeps the node from believing or telling pods more than routes say:
-// it takes no router advertisement or redirect from a pod and sends it none.
+// quietVeth keeps the node from believing more of a pod's IPv6 than routes say: it
+// takes no router advertisement or redirect from it. Without IPv6 it hears nothing.
 func quietVeth(name string, ipv6 bool) error {
-	if err := nodeSysctls.write("ipv4/conf/"+name+"/send_redirects", "0"); err != nil {
-		return err
-	}
-	if err := nodeSysctls.write("ipv4/conf/"+name+"/accept_redirects", "0"); err != nil {
-		return err
-	}
 	if !ipv6 {
 		return nodeSysctls.writeOptional("ipv6/conf/"+name+"/disable_ipv6", "1")
 	}

@@ -2,16 +2,14 @@ package link
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
-	"syscall"
 
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"github.com/vnet-cni/vnet-cni/pkg/fib"
 	"github.com/vnet-cni/vnet-cni/pkg/nlsock"
 )
 
@@ -38,10 +36,10 @@ func (h *Host) FindUplink(name string, subnets []netip.Prefix) (Uplink, error) {
 			return u, err
 		}
 		if found && index == 0 {
-			index = hop.index
+			index = hop.Link
 		}
-		if found && hop.gateway.IsValid() {
-			u.Gateways = append(u.Gateways, hop.gateway)
+		if found && hop.Via.IsValid() {
+			u.Gateways = append(u.Gateways, hop.Via)
 		}
 	}
 	addresses, err := h.conn.addresses(0)
@@ -59,8 +57,8 @@ func (h *Host) FindUplink(name string, subnets []netip.Prefix) (Uplink, error) {
 		return u, err
 	}
 	for _, a := range addresses {
-		if a.index == u.Index {
-			u.Prefixes = append(u.Prefixes, a.prefix)
+		if a.Link == u.Index {
+			u.Prefixes = append(u.Prefixes, a.Prefix)
 		}
 	}
 	return u, nil
@@ -108,134 +106,35 @@ func defaultProbes(subnets []netip.Prefix) []netip.Addr {
 	return probes
 }
 
-// nextHop is where a route leads.
-type nextHop struct {
-	dst     netip.Prefix
-	kind    uint8 // RTN_UNICAST, RTN_LOCAL, …
-	scope   uint8
-	index   int
-	gateway netip.Addr
-}
-
-// route returns the entry for a in the node's tables, or false when there is
-// none or it refuses a (unreachable, prohibit, blackhole).
-func (c *conn) route(a netip.Addr) (nextHop, bool, error) {
-	data, err := c.Query(routeQuery(a))
-	for _, none := range []syscall.Errno{unix.ENETUNREACH, unix.EHOSTUNREACH, unix.EACCES, unix.EINVAL} {
-		if errors.Is(err, none) {
-			return nextHop{}, false, nil
-		}
-	}
-	if err != nil {
-		return nextHop{}, false, err
-	}
-	hop, err := parseRoute(data)
-	return hop, err == nil, err
-}
-
-func (c *conn) defaultRoute(probe netip.Addr) (nextHop, bool, error) {
-	hop, found, err := c.route(probe)
-	return hop, found && hop.dst.Bits() == 0 && hop.kind == unix.RTN_UNICAST, err
-}
-
-func parseRoute(data []byte) (nextHop, error) {
-	if len(data) < unix.SizeofRtMsg {
-		return nextHop{}, errors.New("short route message")
-	}
-	m := nl.DeserializeRtMsg(data)
-	hop := nextHop{kind: m.Type, scope: m.Scope}
-	dst := netip.IPv4Unspecified()
-	if m.Family == unix.AF_INET6 {
-		dst = netip.IPv6Unspecified()
-	}
-	for typ, value := range nlsock.Attributes(data[unix.SizeofRtMsg:]) {
-		switch typ {
-		case unix.RTA_DST:
-			dst, _ = netip.AddrFromSlice(value)
-		default:
-			hop.set(typ, value)
-		}
-	}
-	hop.dst = netip.PrefixFrom(dst, int(m.Dst_len))
-	return hop, nil
-}
-
-func (hop *nextHop) set(typ int, value []byte) {
-	switch typ {
-	case unix.RTA_OIF:
-		hop.index = int(nlsock.Uint32(value))
-	case unix.RTA_GATEWAY:
-		hop.gateway, _ = netip.AddrFromSlice(value)
-	case unix.RTA_MULTIPATH:
-		hop.setFirst(value)
-	}
-}
-
-// setFirst takes the first of several next hops (struct rtnexthop of
-// linux/rtnetlink.h: length, flags, hops, interface, then attributes).
-func (hop *nextHop) setFirst(b []byte) {
-	if len(b) < unix.SizeofRtNexthop {
-		return
-	}
-	hop.index = int(binary.NativeEndian.Uint32(b[4:]))
-	end := min(int(binary.NativeEndian.Uint16(b)), len(b))
-	for typ, value := range nlsock.Attributes(b[unix.SizeofRtNexthop:max(end, unix.SizeofRtNexthop)]) {
-		if typ == unix.RTA_GATEWAY {
-			hop.gateway, _ = netip.AddrFromSlice(value)
-		}
-	}
-}
-
-// address is one address of an interface.
-type address struct {
-	index  int
-	prefix netip.Prefix
+func (c *conn) defaultRoute(probe netip.Addr) (fib.Route, bool, error) {
+	r, found, err := fib.Find(c.Conn, probe)
+	return r, found && r.Dst.Bits() == 0 && r.Kind == unix.RTN_UNICAST, err
 }
 
 // addresses lists those of one link, or of all with index 0.
-func (c *conn) addresses(index int) ([]address, error) {
+func (c *conn) addresses(index int) ([]nlsock.Address, error) {
 	payloads, err := c.Dump(addressDump(index))
 	if err != nil {
 		return nil, err
 	}
-	var list []address
+	var list []nlsock.Address
 	for _, p := range payloads {
-		a, err := parseAddress(p)
+		a, err := nlsock.ParseAddress(p)
 		if err != nil {
 			return nil, fmt.Errorf("list addresses: %w", err)
 		}
-		if a.prefix.IsValid() && (index == 0 || a.index == index) {
+		if a.Prefix.IsValid() && (index == 0 || a.Link == index) {
 			list = append(list, a)
 		}
 	}
 	return list, nil
 }
 
-func parseAddress(data []byte) (address, error) {
-	if len(data) < unix.SizeofIfAddrmsg {
-		return address{}, errors.New("short address message")
-	}
-	m := nl.DeserializeIfAddrmsg(data)
-	var local, peer netip.Addr
-	for typ, value := range nlsock.Attributes(data[unix.SizeofIfAddrmsg:]) {
-		switch typ {
-		case unix.IFA_LOCAL:
-			local, _ = netip.AddrFromSlice(value)
-		case unix.IFA_ADDRESS: // a point-to-point peer in IPv4, the address itself in IPv6
-			peer, _ = netip.AddrFromSlice(value)
-		}
-	}
-	if !local.IsValid() {
-		local = peer
-	}
-	return address{index: int(m.Index), prefix: netip.PrefixFrom(local, int(m.Prefixlen))}, nil
-}
-
-func holderOf(addresses []address, subnets []netip.Prefix) int {
+func holderOf(addresses []nlsock.Address, subnets []netip.Prefix) int {
 	for _, a := range addresses {
 		for _, s := range subnets {
-			if s.Contains(a.prefix.Addr()) {
-				return a.index
+			if s.Contains(a.Prefix.Addr()) {
+				return a.Link
 			}
 		}
 	}
@@ -266,17 +165,17 @@ func (u Use) By(own Link) bool {
 
 // AddressUse tells whether an address is in use on the node.
 func (h *Host) AddressUse(a netip.Addr) (Use, error) {
-	hop, found, err := h.conn.route(a)
+	hop, found, err := fib.Find(h.conn.Conn, a)
 	if err != nil {
 		return Use{}, err
 	}
 	if !found {
 		return h.conn.refusal(a)
 	}
-	if hop.dst.Bits() != a.BitLen() {
+	if hop.Dst.Bits() != a.BitLen() {
 		return Use{}, nil
 	}
-	return Use{Local: hop.kind == unix.RTN_LOCAL, Routed: true, Index: hop.index}, nil
+	return Use{Local: hop.Kind == unix.RTN_LOCAL, Routed: true, Index: hop.Link}, nil
 }
 
 // refusal looks for a route that refuses exactly this address (blackhole,
@@ -287,8 +186,8 @@ func (c *conn) refusal(a netip.Addr) (Use, error) {
 		return Use{}, err
 	}
 	for _, hop := range routes {
-		if hop.dst.IsSingleIP() && hop.dst.Addr() == a {
-			return Use{Routed: true, Index: hop.index}, nil
+		if hop.Dst.IsSingleIP() && hop.Dst.Addr() == a {
+			return Use{Routed: true, Index: hop.Link}, nil
 		}
 	}
 	return Use{}, nil

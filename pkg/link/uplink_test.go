@@ -4,7 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
+
+	"github.com/vnet-cni/vnet-cni/integration/testhost"
 )
 
 var (
@@ -46,7 +49,7 @@ func TestFindUplink(t *testing.T) {
 		t.Run(row.what, func(t *testing.T) {
 			inNode(t)
 			uplinks(t, "up0", "up1")
-			sh(t, twoUplinks+"\n"+row.setup)
+			testhost.Sh(t, twoUplinks+"\n"+row.setup)
 			u, err := openHost(t).FindUplink(row.name, row.subnets)
 			if row.want == "" {
 				if !errors.Is(err, ErrNoUplink) {
@@ -81,10 +84,13 @@ func TestAnswers(t *testing.T) {
 func TestAddressUse(t *testing.T) {
 	inNode(t)
 	uplinks(t, "up0")
-	sh(t, `ip addr add 10.241.0.4/16 dev up0; ip -6 addr add fd00:241::4/64 dev up0 nodad
+	testhost.Sh(t, `ip addr add 10.241.0.4/16 dev up0; ip -6 addr add fd00:241::4/64 dev up0 nodad
 		ip route add 10.241.4.7 dev up0; ip -6 route add fd00:241::7 dev up0
 		ip route add default via 10.241.0.1; ip route add unreachable 10.241.4.9; ip route add blackhole 10.99.0.0/16
 		ip route add prohibit 10.98.0.0/16; ip -6 route add unreachable fd00:241::9`)
+	await(t, "the address's own route", func() bool {
+		return strings.Contains(testhost.Sh(t, "ip -6 route show table local"), "local fd00:241::4 dev up0")
+	})
 	h := openHost(t)
 	up, _, err := h.Link("up0")
 	must(t, err)
@@ -114,11 +120,11 @@ func TestAddressUse(t *testing.T) {
 func TestProxiesTwice(t *testing.T) {
 	inNode(t)
 	uplinks(t, "up0", "up1")
-	sh(t, "ip neigh add proxy 10.241.4.99 dev up0; ip neigh add proxy 10.241.4.7 dev up1")
+	testhost.Sh(t, "ip neigh add proxy 10.241.4.99 dev up0; ip neigh add proxy 10.241.4.7 dev up1")
 	h := openHost(t)
 	up, _, err := h.Link("up0")
 	must(t, err)
-	proxies := func() string { return sh(t, "ip -4 neigh show proxy | sort; ip -6 neigh show proxy | sort") }
+	proxies := func() string { return testhost.Sh(t, "ip -4 neigh show proxy | sort; ip -6 neigh show proxy | sort") }
 	before, addrs := proxies(), addrList("10.241.4.7", "fd00:241::7")
 	for range 2 {
 		must(t, h.AddProxy(up.Index, addrs))

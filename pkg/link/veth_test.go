@@ -3,10 +3,15 @@ package link
 import (
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vnet-cni/vnet-cni/integration/testhost"
 )
 
 // Both ends are made in their final namespaces with what only creation can
@@ -29,8 +34,8 @@ func TestCreateVeth(t *testing.T) {
 	if _, ours, err := p.sandbox.PeerIn(Link{Index: host.Index + 100}, "eth0"); err != nil || ours {
 		t.Errorf("PeerIn takes another link's pair for ours: %v, %v", ours, err)
 	}
-	wantHas(t, "MAC set for good (addr_assign_type 3)", sh(t, "ip -d link show "+p.veth.HostName), "aa:aa:aa:aa:aa:aa", "mtu 1430")
-	if names := sh(t, "ip -o link | wc -l"); names != "2" {
+	wantHas(t, "MAC set for good (addr_assign_type 3)", testhost.Sh(t, "ip -d link show "+p.veth.HostName), "aa:aa:aa:aa:aa:aa", "mtu 1430")
+	if names := testhost.Sh(t, "ip -o link | wc -l"); names != "2" {
 		t.Errorf("%s links on the node, want lo and one end", names)
 	}
 	t.Log("2 ends")
@@ -42,13 +47,13 @@ func TestCreateVethNameTaken(t *testing.T) {
 	must(t, h.CreateVeth(p.veth, p.sandbox))
 	samePod, sameHost := p.veth, p.veth
 	samePod.HostName, sameHost.PodName = "vnetother", "eth1"
-	before := p.ns.state(t) + sh(t, "ip link")
+	before := p.ns.state(t) + testhost.Sh(t, "ip link")
 	for name, v := range map[string]Veth{"both": p.veth, "the pod's": samePod, "the host's": sameHost} {
 		if err := h.CreateVeth(v, p.sandbox); !errors.Is(err, ErrNameTaken) || !errors.Is(err, unix.EEXIST) {
 			t.Errorf("%s name taken: %v; want ErrNameTaken", name, err)
 		}
 	}
-	if after := p.ns.state(t) + sh(t, "ip link"); after != before {
+	if after := p.ns.state(t) + testhost.Sh(t, "ip link"); after != before {
 		t.Errorf("refused pairs changed something:\n%s\n---\n%s", before, after)
 	}
 	t.Log("3 taken names")
@@ -108,7 +113,7 @@ func wantPodTables(t *testing.T, p testPod) {
 		if a.Is4() {
 			wantHas(t, "pod's routes", p.ns.sh(t, "ip -4 route"), "default via 169.254.1.1 dev eth0", "169.254.1.1 dev eth0 ", "scope link")
 		} else {
-			wantHas(t, "pod's addresses", addresses, linkLocal(p.veth.PodMAC).String()+"/64 scope link")
+			wantHas(t, "pod's addresses", addresses, AddrOfMAC(p.veth.PodMAC).String()+"/64 scope link")
 			wantHas(t, "pod's routes", p.ns.sh(t, "ip -6 route"), "default via fe80::1234:5678:9abc dev eth0")
 		}
 	}
@@ -120,23 +125,71 @@ func wantPodTables(t *testing.T, p testPod) {
 func wantHostTables(t *testing.T, p testPod) {
 	t.Helper()
 	name := p.veth.HostName
-	routes, neighbours := sh(t, "ip -4 route; ip -6 route"), sh(t, "ip neigh show nud permanent")
+	routes, neighbours := testhost.Sh(t, "ip -4 route; ip -6 route"), testhost.Sh(t, "ip neigh show nud permanent")
 	for _, a := range p.addrs {
 		wantHas(t, "node's routes", routes, fmt.Sprintf("%s dev %s ", a, name))
 		wantHas(t, "node's neighbours", neighbours, fmt.Sprintf("%s dev %s lladdr %s PERMANENT", a, name, p.veth.PodMAC))
 	}
-	wantHas(t, "host end", sh(t, "ip link show "+name), "alias pods/c1/eth0", ",UP")
-	if own := sh(t, "ip -o addr show dev "+name); own != "" {
+	wantHas(t, "host end", testhost.Sh(t, "ip link show "+name), "alias pods/c1/eth0", ",UP")
+	if own := testhost.Sh(t, "ip -o addr show dev "+name); own != "" {
 		t.Errorf("the host end has addresses:\n%s", own)
 	}
 	keys := "ipv4/conf/N/send_redirects ipv4/conf/N/accept_redirects"
 	if hasIPv6(p.addrs) {
 		keys += " ipv6/conf/N/accept_ra ipv6/conf/N/accept_redirects"
 	}
-	values := sh(t, "cd /proc/sys/net; cat "+strings.ReplaceAll(keys, "N", name)+" | sort -u")
+	values := testhost.Sh(t, "cd /proc/sys/net; cat "+strings.ReplaceAll(keys, "N", name)+" | sort -u")
 	if values != "0" {
 		t.Errorf("%s: %q, want all 0", keys, values)
 	}
+}
+
+// A pod that asks for the node's address in the names of many adds nobody to the table
+// of neighbours, whose room the whole node shares.
+func TestARPAddsNoNeighbours(t *testing.T) {
+	const requests = 20
+	inNode(t)
+	node := netip.MustParseAddr("10.241.0.4")
+	testhost.Sh(t, "ip address add 10.241.0.4/32 dev lo")
+	h, p := openHost(t), newPod(t, "c1", "10.241.4.7")
+	p.attach(t, h)
+	p.settle(t)
+	neighbours := func() string { return testhost.Sh(t, "ip -4 neigh show dev "+p.veth.HostName) }
+	want := neighbours()
+	received, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(node, 9)))
+	must(t, err)
+	defer received.Close()
+	p.ns.in(t, func() {
+		for i := range requests {
+			p.ask(t, netip.AddrFrom4([4]byte{10, 66, 0, byte(i)}), node)
+		}
+		last, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(node, 9)))
+		must(t, err)
+		defer last.Close()
+		_, err = last.Write([]byte("behind them"))
+		must(t, err)
+	})
+	must(t, received.SetReadDeadline(time.Now().Add(20*time.Second)))
+	_, err = received.Read(make([]byte, 20))
+	must(t, err)
+	if got := neighbours(); got != want {
+		t.Errorf("neighbours on the host end:\n%s\nwant:\n%s", got, want)
+	}
+	t.Logf("%d requests", requests)
+}
+
+// ask sends an ARP request for an address from the pod, in another's name.
+func (p testPod) ask(t *testing.T, sender, target netip.Addr) {
+	t.Helper()
+	pod, _, err := p.sandbox.Link(p.veth.PodName)
+	must(t, err)
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	must(t, err)
+	defer unix.Close(fd)
+	payload, to := announcement(sender, p.veth.PodMAC)
+	copy(payload[24:], target.AsSlice())
+	to.Ifindex = pod.Index
+	must(t, unix.Sendto(fd, payload, 0, to))
 }
 
 // A repeated ADD changes nothing, however often, and restores what is missing.
@@ -150,7 +203,7 @@ func TestRepairIsIdempotent(t *testing.T) {
 	p.routes = []Route{{Dst: prefixes("10.9.0.0/16")[0], MTU: 1400, Priority: 5}, {Dst: prefixes("fd99::/48")[0]}}
 	p.attach(t, h)
 	settled := func() string {
-		return p.ns.state(t) + sh(t, "ip -o link; ip route; ip -6 route; ip neigh show nud permanent")
+		return p.ns.state(t) + testhost.Sh(t, "ip -o link; ip route; ip -6 route; ip neigh show nud permanent")
 	}
 	p.settle(t)
 	want := settled()
@@ -180,7 +233,7 @@ func TestForeignDefaultRouteStays(t *testing.T) {
 	var foreign string
 	p.ns.in(t, func() {
 		uplinks(t, "net1")
-		foreign = sh(t, `ip addr add 192.168.5.2/24 dev net1; ip -6 addr add fd05::2/64 dev net1 nodad
+		foreign = testhost.Sh(t, `ip addr add 192.168.5.2/24 dev net1; ip -6 addr add fd05::2/64 dev net1 nodad
 			ip route add default via 192.168.5.1; ip -6 route add default via fd05::1 dev net1
 			ip route show default; ip -6 route show default`)
 	})
