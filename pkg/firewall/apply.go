@@ -115,9 +115,9 @@ func distinct(p *Policies) error {
 }
 
 func (f *Firewall) judgeFamily(n Network, p *iptables, policies *Policies, reading *saving) ([]Count, error) {
-	j := judgementOf(n.Name, policies, p.family)
+	j := judgementOf(n.Name, n.scope(), policies, p.family)
 	f.step("create member sets")
-	if err := f.makeMemberSets(n.Name, policies, p.family); err != nil {
+	if err := f.makeMemberSets(n, policies, p.family); err != nil {
 		return nil, err
 	}
 	f.step("create sets of rules")
@@ -128,7 +128,7 @@ func (f *Firewall) judgeFamily(n Network, p *iptables, policies *Policies, readi
 	if err := f.admitAll(n, policies, p.family); err != nil {
 		return nil, err
 	}
-	counted, err := f.restoreJudgement(n.Name, p, j, reading)
+	counted, err := f.restoreJudgement(n, p, j, reading)
 	if err != nil {
 		return nil, err
 	}
@@ -137,13 +137,13 @@ func (f *Firewall) judgeFamily(n Network, p *iptables, policies *Policies, readi
 }
 
 // makeMemberSets creates the sets that pods are members of.
-func (f *Firewall) makeMemberSets(network string, p *Policies, fam family) error {
+func (f *Firewall) makeMemberSets(n Network, p *Policies, fam family) error {
 	var requests []nlsock.Request
-	for _, name := range []string{judgedSet(fam), farSet(fam), entrySet(fam), memberSet(network, fam), ownGroupSet(network, fam)} {
-		requests = append(requests, f.sets.creation(name, hashIP, fam))
+	for _, name := range append(n.scope().sharedSets(fam), memberSet(n.Name, fam), ownGroupSet(n.Name, fam)) {
+		requests = append(requests, f.sets.creation(name, typeOf(name, fam), fam))
 	}
 	for key := range p.Interfaces {
-		requests = append(requests, f.sets.creation(groupSet(network, key, fam), hashIP, fam))
+		requests = append(requests, f.sets.creation(groupSet(n.Name, key, fam), hashIP, fam))
 	}
 	return f.sets.do(requests)
 }
@@ -186,12 +186,14 @@ func (f *Firewall) admitAll(n Network, p *Policies, fam family) error {
 		return err
 	}
 	members := map[string][]netip.Prefix{}
+	var near []nlsock.Request
 	for _, p := range pods {
 		sets, asgs := p.membership(n.Name, fam)
 		for _, a := range p.Addrs {
 			if familyOf(a) != fam {
 				continue
 			}
+			near = append(near, f.nearAdditions(p, a.Unmap())...)
 			for _, s := range slices.Concat(sets, asgs) {
 				members[s] = append(members[s], single(a.Unmap()))
 			}
@@ -202,21 +204,21 @@ func (f *Firewall) admitAll(n Network, p *Policies, fam family) error {
 		requests = append(requests, f.sets.creation(set, hashIP, fam))
 		requests = append(requests, f.sets.additions(set, members[set])...)
 	}
-	return f.sets.do(requests)
+	return f.sets.do(append(requests, near...))
 }
 
 // restoreJudgement replaces the network's part of the table, as far as it is not
 // the same, and returns what the replaced rules had counted.
-func (f *Firewall) restoreJudgement(network string, p *iptables, j judgement, reading *saving) ([]Count, error) {
+func (f *Firewall) restoreJudgement(n Network, p *iptables, j judgement, reading *saving) ([]Count, error) {
 	now, err := reading.wait()
 	if err != nil {
 		return nil, err
 	}
 	for range restoreTries {
-		same := j.unchanged(now)
+		same := j.unchanged(now, n, p.family)
 		f.step("restore groups")
-		if err = p.restore(renderJudgement(network, p.family, j, same, now)); !refused(err) {
-			return now.counts(network, same), err
+		if err = p.restore(renderJudgement(n.Name, p.family, j, same, now)); !refused(err) {
+			return now.counts(n.Name, same), err
 		}
 		var failed error
 		if now, failed = p.save(j.table.name); failed != nil {
@@ -227,15 +229,19 @@ func (f *Firewall) restoreJudgement(network string, p *iptables, j judgement, re
 }
 
 // unchanged names the programs that the kernel has already, whole: the way there
-// carries the hash of what it leads to.
-func (j judgement) unchanged(now saved) map[string]bool {
+// carries the hash of what it leads to, and a listing tells of what it led to once.
+func (j judgement) unchanged(now saved, n Network, f family) map[string]bool {
 	rules := map[string]int{} // of each program in the kernel
 	for _, r := range now.rules {
 		rules[programOfChain(r.chain)]++
 	}
+	var hashes map[string]string
+	if n.Judging.Listing != nil {
+		hashes = now.hashes(n.scope(), n.Name)
+	}
 	same := map[string]bool{}
 	for _, p := range j.programs {
-		if p.rules == rules[p.name] && now.leadsTo(p) {
+		if p.rules == rules[p.name] && now.leadsTo(p) && n.Judging.Listing.vouchesFor(p, hashes, f) {
 			same[p.name] = true
 		}
 	}
@@ -259,14 +265,16 @@ func (s saved) leadsTo(p compiled) bool {
 func renderJudgement(network string, f family, j judgement, same map[string]bool, now saved) string {
 	t := j.table
 	for _, d := range []nsg.Direction{nsg.Outbound, nsg.Inbound} {
-		s := sideOf(network, d)
+		s := j.scope.side(network, d)
 		ways := append(now.otherNetworks(s), s.dispatch(network, f))
 		slices.Sort(ways) // the same rules for the same networks
 		t.chains = append(t.chains, chain{name: s.node, rules: append(ways, s.lastly(f))})
 	}
-	strays := append(now.otherStrays(network), j.strays...)
-	slices.Sort(strays)
-	t.chains = append(t.chains, forwarding(f), chain{name: strayChain, rules: slices.Concat(strayExceptions(), strays)})
+	if j.scope == ownPods {
+		strays := append(now.otherStrays(network), j.strays...)
+		slices.Sort(strays)
+		t.chains = append(t.chains, forwarding(f), chain{name: strayChain, rules: slices.Concat(strayExceptions(), strays)})
+	}
 	wanted := map[string]bool{}
 	for _, p := range j.programs {
 		for _, c := range p.chains {

@@ -28,7 +28,7 @@ func (f *Firewall) Counts(stateDir, network string) ([]Count, error) {
 }
 
 // counts returns what the rules of the network's groups have counted, of each
-// group, direction and rule once, without the programs to leave out.
+// group, direction, rule and verdict once, without the programs to leave out.
 func (s saved) counts(network string, except map[string]bool) []Count {
 	sums := map[Count]*Count{}
 	var order []Count
@@ -38,7 +38,8 @@ func (s saved) counts(network string, except map[string]bool) []Count {
 			continue
 		}
 		if sums[id] == nil {
-			sums[id] = &Count{Group: id.Group, Direction: id.Direction, Rule: id.Rule}
+			sum := id
+			sums[id] = &sum
 			order = append(order, id)
 		}
 		sums[id].Packets += r.packets
@@ -62,7 +63,10 @@ func countOf(network string, r savedRule) (Count, bool) {
 	if i < 0 || i+1 == len(fields) {
 		return Count{}, false
 	}
-	c := Count{Group: rest[:groupHash], Direction: nsg.Inbound, Rule: strings.Trim(fields[i+1], `"`)}
+	c := Count{Group: rest[:groupHash], Direction: nsg.Inbound, Rule: strings.Trim(fields[i+1], `"`), Access: nsg.Allow.String()}
+	if hasOption(fields, "-j", "DROP") {
+		c.Access = nsg.Deny.String()
+	}
 	if rest[groupHash+1] == 'O' {
 		c.Direction = nsg.Outbound
 	}

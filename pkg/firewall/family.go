@@ -71,8 +71,12 @@ func (f family) multicast() string {
 // families lists the families that need rules of the node for the network's
 // pods. IPv4 always does: a pod of an IPv6 network can give itself an IPv4
 // address, and nothing else would stop what it sends. The interfaces of an IPv4
-// network's pods have IPv6 switched off.
+// network's pods have IPv6 switched off. What other main plugins' pods give
+// themselves is those plugins' affair.
 func (n Network) families() []family {
+	if n.Foreign && n.IPv6 && !n.IPv4 {
+		return []family{ipv6}
+	}
 	if n.IPv6 {
 		return []family{ipv4, ipv6}
 	}
@@ -81,5 +85,5 @@ func (n Network) families() []family {
 
 // masquerades tells whether the network has rules of its own in the family.
 func (n Network) masquerades(f family) bool {
-	return n.Masquerade && (f == ipv4 && n.IPv4 || f == ipv6 && n.IPv6)
+	return n.Masquerade && !n.Foreign && (f == ipv4 && n.IPv4 || f == ipv6 && n.IPv6)
 }

@@ -3,6 +3,9 @@
 // acceptance of pods in spite of a DROP policy, the masquerading of a
 // network's traffic to the outside, and the guard of the tunnel between nodes.
 //
+// Pods that other main plugins attached are foreign: they are judged, known by their
+// addresses alone, and nothing else is done to them.
+//
 // Rules are static and speak of sets; pods come and go as members of these
 // sets. Whether the rules are in place is told by the sets' reference counts,
 // so that a verb which finds them there sends a few netlink requests and
@@ -32,6 +35,10 @@ type Network struct {
 
 	Masquerade bool           // traffic of its pods to the outside gets the node's address
 	Except     []netip.Prefix // both families; never masqueraded to
+
+	// Foreign says that the pods are another main plugin's: they are judged, and nothing
+	// else is done to their packets. A network's name is for one of the two kinds.
+	Foreign bool
 
 	Judging *Judging // by security groups; nil: whatever its pods send and receive passes
 
@@ -75,6 +82,9 @@ func (f *Firewall) Close() { f.sets.close() }
 // A network that no longer masquerades keeps its old rules until Remove, but
 // AddPod makes no pod subject to them any more.
 func (f *Firewall) Ensure(n Network) error {
+	if n.Judging != nil && n.Judging.Listing != nil {
+		n.Judging.Listing.Drift = nil
+	}
 	need, err := f.needed(n)
 	if err != nil || need == nothing {
 		return err
@@ -111,6 +121,9 @@ func (f *Firewall) AddPod(n Network, p Pod) error {
 			if err := f.sets.add(set, single(a)); err != nil {
 				return fmt.Errorf("network %s: %w", n.Name, err)
 			}
+		}
+		if err := f.sets.do(f.nearAdditions(p, a)); err != nil {
+			return fmt.Errorf("network %s: %w", n.Name, err)
 		}
 	}
 	return nil
@@ -156,6 +169,9 @@ func (f *Firewall) RemovePod(network string, p Pod) error {
 			if err := f.sets.remove(set, single(a)); err != nil {
 				errs = append(errs, fmt.Errorf("network %s: %w", network, err))
 			}
+		}
+		if err := f.removeNear(p, a); err != nil {
+			errs = append(errs, fmt.Errorf("network %s: %w", network, err))
 		}
 	}
 	return errors.Join(errs...)
@@ -252,13 +268,22 @@ func (f *Firewall) missing(n Network, p Pod, a netip.Addr) ([]string, error) {
 			missing = append(missing, fmt.Sprintf("%s is not in ipset %s", a, set))
 		}
 	}
+	for _, d := range p.Devices {
+		in, err := f.near(a, d)
+		if err != nil {
+			return nil, err
+		}
+		if !in {
+			missing = append(missing, fmt.Sprintf("%s on %s is not in ipset %s", a, d, nearSet(familyOf(a))))
+		}
+	}
 	return missing, nil
 }
 
 // podSets names the sets that a pod's address of the family belongs to, and apart
 // from them those of its application security groups.
 func podSets(n Network, p Pod, f family) (sets, asgs []string) {
-	if p.Remote {
+	if p.Remote || p.Foreign {
 		return p.membership(n.Name, f)
 	}
 	sets = []string{f.podSet()}

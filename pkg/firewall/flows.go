@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -24,23 +25,34 @@ const (
 	filterSource        = 1 << 0
 )
 
-// ForgetFlows deletes the tracked flows of a pod's address: those that it opened
-// and those that somebody opened to it, through a service or not. Without it, the
+// ForgetFlows deletes the tracked flows of pods' addresses: those that they opened
+// and those that somebody opened to them, through a service or not. Without it, an
 // address's next owner would inherit their verdicts.
-func (f *Firewall) ForgetFlows(a netip.Addr) error {
-	a = a.Unmap()
+func (f *Firewall) ForgetFlows(addrs ...netip.Addr) error {
 	if none, err := noFlows(); none || err != nil {
 		return err
 	}
 	if tells, err := f.sets.tellsFlows(); !tells || err != nil {
 		return err
 	}
-	if a.Is6() {
-		// The kernel's filter compares IPv6 addresses the wrong way round and
-		// would delete everybody else's flows (ctnetlink_filter_match_tuple
-		// negates ipv6_addr_cmp; seen in 6.18).
-		return deleteFlowsOf(a)
+	var listed []netip.Addr
+	for _, a := range addrs {
+		if a = a.Unmap(); a.Is6() {
+			// The kernel's filter compares IPv6 addresses the wrong way round and
+			// would delete everybody else's flows (ctnetlink_filter_match_tuple
+			// negates ipv6_addr_cmp; seen in 6.18).
+			listed = append(listed, a)
+		} else if err := f.forgetIPv4(a); err != nil {
+			return err
+		}
 	}
+	if len(listed) == 0 {
+		return nil
+	}
+	return deleteFlowsOf(listed...)
+}
+
+func (f *Firewall) forgetIPv4(a netip.Addr) error {
 	// The source of the original direction opened the flow. The source of the
 	// reply is who really answers, whatever address the opener was given.
 	for _, direction := range []int{nl.CTA_TUPLE_ORIG, nl.CTA_TUPLE_REPLY} {
@@ -123,20 +135,21 @@ func deleteListedFlows(fam family, which netlink.CustomConntrackFilter) error {
 	return err
 }
 
-// deleteFlowsOf is deleteListedFlows for the flows that ForgetFlows is about.
-func deleteFlowsOf(a netip.Addr) error {
-	if err := deleteListedFlows(familyOf(a), flowsOf(a)); err != nil {
-		return fmt.Errorf("delete the tracked flows of %s: %w", a, err)
+// deleteFlowsOf is deleteListedFlows for the flows that ForgetFlows is about, of
+// addresses of one family.
+func deleteFlowsOf(addrs ...netip.Addr) error {
+	if err := deleteListedFlows(familyOf(addrs[0]), flowsOf(addrs)); err != nil {
+		return fmt.Errorf("delete the tracked flows of %s: %w", addrs, err)
 	}
 	return nil
 }
 
 // flowsOf matches the flows that ForgetFlows is about.
-type flowsOf netip.Addr
+type flowsOf []netip.Addr
 
 func (f flowsOf) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 	for _, ip := range [][]byte{flow.Forward.SrcIP, flow.Reverse.SrcIP} {
-		if a, ok := netip.AddrFromSlice(ip); ok && a.Unmap() == netip.Addr(f) {
+		if a, ok := netip.AddrFromSlice(ip); ok && slices.Contains(f, a.Unmap()) {
 			return true
 		}
 	}

@@ -113,7 +113,7 @@ func trackAll(t *testing.T, forgotten ...netip.Addr) (stay []string) {
 func TestForgetFlows(t *testing.T) {
 	mapped := netip.AddrFrom16(owner4.As16())
 	ways := map[string]func(*Firewall, netip.Addr) error{
-		"ForgetFlows":   (*Firewall).ForgetFlows,
+		"ForgetFlows":   func(f *Firewall, a netip.Addr) error { return f.ForgetFlows(a) },
 		"deleteFlowsOf": func(_ *Firewall, a netip.Addr) error { return deleteFlowsOf(a.Unmap()) },
 	}
 	targets := [][]netip.Addr{{owner4}, {owner6}, {mapped}, {owner4, owner6}, {netip.MustParseAddr("10.9.9.9")}}

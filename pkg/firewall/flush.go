@@ -2,6 +2,7 @@ package firewall
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -30,12 +31,7 @@ func (f *Firewall) flush(p *Policies) error {
 	if err != nil {
 		return err
 	}
-	denied := deniedFlows{policies: p, pods: map[netip.Addr]*Pod{}, local: local}
-	for i := range p.Pods {
-		for _, a := range p.Pods[i].Addrs {
-			denied.pods[a.Unmap()] = &p.Pods[i]
-		}
-	}
+	denied := deniedBy(p, p.Flush, local)
 	for _, fam := range []family{ipv4, ipv6} {
 		if err := deleteListedFlows(fam, denied); err != nil {
 			return fmt.Errorf("delete the tracked flows that the new rules deny: %w", err)
@@ -44,11 +40,50 @@ func (f *Firewall) flush(p *Policies) error {
 	return nil
 }
 
-// deniedFlows picks what the groups to flush deny.
+// ForgetDenied is ForgetFlows for those flows that the policies deny.
+func (f *Firewall) ForgetDenied(p *Policies, addrs ...netip.Addr) error {
+	if none, err := noFlows(); none || err != nil {
+		return err
+	}
+	if tells, err := f.sets.tellsFlows(); !tells || err != nil {
+		return err
+	}
+	local, err := localAddrs()
+	if err != nil {
+		return err
+	}
+	denied := deniedBy(p, append(slices.Collect(maps.Keys(p.Interfaces)), SubnetKey), local)
+	for _, fam := range []family{ipv4, ipv6} {
+		if err := deleteListedFlows(fam, allOf{flowsOf(addrs), denied}); err != nil {
+			return fmt.Errorf("delete the tracked flows of %s that the rules deny: %w", addrs, err)
+		}
+	}
+	return nil
+}
+
+// allOf picks what all of its filters pick.
+type allOf []netlink.CustomConntrackFilter
+
+func (all allOf) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
+	return !slices.ContainsFunc(all, func(f netlink.CustomConntrackFilter) bool { return !f.MatchConntrackFlow(flow) })
+}
+
+// deniedFlows picks what some of the groups deny.
 type deniedFlows struct {
 	policies *Policies
+	keys     []string // of those groups
 	pods     map[netip.Addr]*Pod
 	local    map[netip.Addr]bool // the node's own: what it opens is not judged
+}
+
+func deniedBy(p *Policies, keys []string, local map[netip.Addr]bool) deniedFlows {
+	d := deniedFlows{policies: p, keys: keys, pods: map[netip.Addr]*Pod{}, local: local}
+	for i := range p.Pods {
+		for _, a := range p.Pods[i].Addrs {
+			d.pods[a.Unmap()] = &p.Pods[i]
+		}
+	}
+	return d
 }
 
 func localAddrs() (map[netip.Addr]bool, error) {
@@ -115,14 +150,14 @@ func asgsOf(p *Pod) []string {
 	return p.ASGs
 }
 
-// denies asks the groups of the pod that are to be flushed.
+// denies asks those groups of the pod.
 func (d deniedFlows) denies(p *Pod, f nsg.Flow) bool {
 	if p == nil {
 		return false
 	}
 	groups := map[string]*nsg.Policy{SubnetKey: d.policies.Subnet, p.Group: d.policies.Interfaces[p.Group]}
 	for key, group := range groups {
-		if group != nil && slices.Contains(d.policies.Flush, key) && group.First(f).Access == nsg.Deny {
+		if group != nil && slices.Contains(d.keys, key) && group.First(f).Access == nsg.Deny {
 			return true
 		}
 	}

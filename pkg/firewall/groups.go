@@ -1,6 +1,7 @@
 package firewall
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -16,6 +17,12 @@ type Pod struct {
 	Next  string   // key of the group that it is about to get, whose rules are wanted; "": none
 	ASGs  []string // its application security groups, in lower case
 	Lost  bool     // it may be in sets of other groups than these
+	// Foreign says that another main plugin attached the pod, to whatever interface: its
+	// network is Foreign, too.
+	Foreign bool
+	// Devices are the node's interfaces that the packets of a foreign pod come through:
+	// the bridge that its host end is in, else the host end.
+	Devices []string
 	// Remote says that the pod is another node's: it counts as a member of its groups
 	// here, and what enters the cluster at this node and is for it is judged here, where
 	// the sender's address is still the true one.
@@ -36,6 +43,12 @@ type Judging struct {
 	// Anew says that the rules are to be installed even if none seems to be missing:
 	// what only a listing would show is repaired by that.
 	Anew bool
+	// Listing is kept up to date with what is installed. With it, Anew means to list
+	// the rules, and to install them if they are not as it says. Nil: nobody keeps one.
+	Listing *Listing
+	// Mark is another one after each installation, by whomever. Nil: nobody else
+	// installs rules of the network.
+	Mark func() string
 	// Wait says that a change which another process is making must be over. Else
 	// an Ensure that finds the rules whole lets that process do it.
 	Wait bool
@@ -78,8 +91,15 @@ type Count struct {
 	Group     string // as CountedGroup has it
 	Direction nsg.Direction
 	Rule      string // as program.Comment writes its full name
+	Access    string // what it decided, as nsg.Access is written: the rule may do otherwise since
 	Packets   uint64
 	Bytes     uint64
+}
+
+// About is the count without its numbers.
+func (c Count) About() Count {
+	c.Packets, c.Bytes = 0, 0
+	return c
 }
 
 // SubnetKey stands for the subnet's group where others have the key of theirs.
@@ -169,13 +189,21 @@ func judgedSets(n Network, f family) []wantedSet {
 	if n.Judging == nil {
 		return nil
 	}
-	sets := []wantedSet{
+	shared := []wantedSet{
 		{name: judgedSet(f), typ: hashIP, family: f, references: 3},
 		{name: entrySet(f), typ: hashIP, family: f, references: 2},
 		{name: farSet(f), typ: hashIP, family: f, references: 2},
-		{name: memberSet(n.Name, f), typ: hashIP, family: f, references: 2},
-		{name: ownGroupSet(n.Name, f), typ: hashIP, family: f, references: 2},
 	}
+	if n.Foreign {
+		shared = []wantedSet{
+			{name: foreignSet(f), typ: hashIP, family: f, references: foreignReferences},
+			{name: nearSet(f), typ: hashNetIface, family: f},
+		}
+	}
+	sets := append(shared,
+		wantedSet{name: memberSet(n.Name, f), typ: hashIP, family: f, references: 2},
+		wantedSet{name: ownGroupSet(n.Name, f), typ: hashIP, family: f, references: 2},
+	)
 	for _, key := range n.Judging.Groups {
 		sets = append(sets, wantedSet{name: groupSet(n.Name, key, f), typ: hashIP, family: f, references: 2})
 	}
@@ -187,7 +215,7 @@ func judgedSets(n Network, f family) []wantedSet {
 // names them may come later. Only a pod of this node waits for a network to judge
 // it, and may send.
 func (p Pod) membership(network string, f family) (sets, asgs []string) {
-	sets = []string{judgedSet(f), memberSet(network, f)}
+	sets = []string{scopeOf(p.Foreign).judgedSet(f), memberSet(network, f)}
 	if p.Remote {
 		sets[0] = farSet(f)
 	}
@@ -247,4 +275,34 @@ func (f *Firewall) Recall(network string, addrs []netip.Addr, groups, asgs []str
 		}
 	}
 	return p, nil
+}
+
+// Members lists the addresses that are judged as pods of the network, also those that
+// nobody has a record of.
+func (f *Firewall) Members(network string) ([]netip.Addr, error) {
+	var all []netip.Addr
+	for _, fam := range []family{ipv4, ipv6} {
+		members, err := f.sets.members(memberSet(network, fam))
+		if err != nil && !noSuchSet(err) {
+			return nil, err
+		}
+		all = slices.AppendSeq(all, maps.Keys(members))
+	}
+	slices.SortFunc(all, netip.Addr.Compare)
+	return all, nil
+}
+
+// Judges reports whether one of the addresses is that of a pod of ours that security
+// groups judge: of one that no other main plugin attached.
+func (f *Firewall) Judges(addrs ...netip.Addr) (bool, error) {
+	for _, a := range addrs {
+		in, err := f.sets.contains(judgedSet(familyOf(a)), single(a.Unmap()))
+		if err != nil && !noSuchSet(err) {
+			return false, err
+		}
+		if in {
+			return true, nil
+		}
+	}
+	return false, nil
 }

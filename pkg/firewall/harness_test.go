@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vishvananda/netns"
+	"github.com/vnet-cni/vnet-cni/integration/testhost"
 )
 
 // The tests run this program again as a process that installs or removes
@@ -26,13 +25,14 @@ type helper struct {
 	Name, StateDir string
 	Except         []netip.Prefix
 	Judged         bool
+	Foreign        bool
 	Remove         bool
 	Tunnel         bool // the tunnel's guard instead of a network's rules
 	DieAt          int  // the step before which the process kills itself; 0: never
 }
 
 func helperFor(n Network) helper {
-	return helper{Name: n.Name, StateDir: n.StateDir, Except: n.Except, Judged: n.Judging != nil}
+	return helper{Name: n.Name, StateDir: n.StateDir, Except: n.Except, Judged: n.Judging != nil, Foreign: n.Foreign}
 }
 
 func TestMain(m *testing.M) {
@@ -78,7 +78,7 @@ func (h helper) work() error {
 	if h.Remove {
 		return f.Remove(h.StateDir, h.Name)
 	}
-	n := Network{Name: h.Name, StateDir: h.StateDir, IPv4: true, IPv6: true, Masquerade: true, Except: h.Except}
+	n := Network{Name: h.Name, StateDir: h.StateDir, IPv4: true, IPv6: true, Masquerade: true, Except: h.Except, Foreign: h.Foreign}
 	if h.Judged {
 		n, _ = judged(n, 1, killedRules())
 	}
@@ -118,22 +118,7 @@ func (h helper) diesAt(t *testing.T, step int) bool {
 // ends with the test, and a handle on its firewall.
 func inNamespace(t testing.TB) *Firewall {
 	t.Helper()
-	runtime.LockOSThread()
-	before, err := netns.Get()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if netns.Set(before) == nil {
-			runtime.UnlockOSThread() // else the thread dies with the goroutine
-		}
-		before.Close()
-	})
-	ns, err := netns.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	ns.Close()
+	testhost.Enter(t)
 	f, err := Open()
 	if err != nil {
 		t.Fatal(err)

@@ -27,6 +27,7 @@ type need uint8
 
 const (
 	nothing     need = iota
+	doubt            // the rules seem whole, but somebody wants to be sure
 	newPolicies      // the rules are whole, but not those of today
 	everything       // rules or sets are missing
 )
@@ -39,8 +40,10 @@ func (f *Firewall) needed(n Network) (need, error) {
 		return nothing, err
 	case len(faults) > 0:
 		return everything, nil
-	case n.stale(), n.Judging != nil && n.Judging.Anew:
+	case n.stale():
 		return newPolicies, nil
+	case n.Judging != nil && n.Judging.Anew:
+		return doubt, nil
 	}
 	return nothing, nil
 }
@@ -50,7 +53,7 @@ func (f *Firewall) needed(n Network) (need, error) {
 // of the network, and so looks again before being done.
 func (f *Firewall) install(n Network, need need) error {
 	patience := f.patience
-	if need == newPolicies && !n.Judging.Wait {
+	if need < everything && !n.Judging.Wait {
 		patience = 0
 	}
 	done, err := lockChange(n, patience)
@@ -99,7 +102,26 @@ func (f *Firewall) installLocked(n Network, need need) error {
 	if n.Judging == nil {
 		return nil
 	}
-	return f.judge(n, programs)
+	return f.judgeUnlessWhole(n, need, programs)
+}
+
+// judgeUnlessWhole judges the network's pods, unless there was only doubt and a
+// listing resolves it. Whatever is missing, a listing tells what was damaged.
+func (f *Firewall) judgeUnlessWhole(n Network, need need, programs []*iptables) error {
+	if n.Judging.Listing == nil {
+		return f.judge(n, programs)
+	}
+	if need == doubt && n.Judging.Listing.of == "" {
+		return f.judgeAndTell(n, programs)
+	}
+	whole, err := f.compare(n, programs)
+	if err != nil || whole && need == doubt {
+		return err
+	}
+	if err := f.judge(n, programs); err != nil || n.Judging.Listing.Once {
+		return err
+	}
+	return f.remember(n, programs)
 }
 
 // programsFor finds the programs to install rules of the families with, and records
@@ -135,8 +157,8 @@ func (n Network) withFamilies() (Network, error) {
 }
 
 func (f *Firewall) installFamily(n Network, p *iptables) error {
-	if err := f.fillSets(n, p.family); err != nil {
-		return err
+	if err := f.fillSets(n, p.family); err != nil || n.Foreign {
+		return err // the rest is what judges them
 	}
 	if err := f.replaceRules(p, tables(n, p.family), table.render); err != nil {
 		return err
@@ -159,6 +181,9 @@ func (f *Firewall) fillSets(n Network, fam family) error {
 				return err
 			}
 		}
+	}
+	if n.Foreign {
+		return nil // admitAll fills what there is to fill
 	}
 	return f.fillPods(n, fam)
 }

@@ -26,10 +26,11 @@ const maxMembers = 1 << 20
 
 // Types of sets. Revision 0 of each is understood by every kernel.
 const (
-	hashIP  = "hash:ip"
-	hashNet = "hash:net"
-	ports   = "bitmap:port"
-	list    = "list:set"
+	hashIP       = "hash:ip"
+	hashNet      = "hash:net"
+	hashNetIface = "hash:net,iface"
+	ports        = "bitmap:port"
+	list         = "list:set"
 )
 
 // maxListed bounds a list of sets: as many as a rule can name application
@@ -215,6 +216,11 @@ func (s *sets) contains(name string, p netip.Prefix) (bool, error) {
 // repeated ADD or DEL for success. A whole address carries no prefix length,
 // which hash:ip would refuse or expand.
 func (s *sets) member(what string, cmd int, name string, p netip.Prefix) nlsock.Request {
+	return s.request(what, cmd, name, memberData(p))
+}
+
+// memberData is the attributes of an entry.
+func memberData(p netip.Prefix) *nl.RtAttr {
 	typ := nl.IPSET_ATTR_IPADDR_IPV6
 	if p.Addr().Is4() {
 		typ = nl.IPSET_ATTR_IPADDR_IPV4
@@ -225,7 +231,7 @@ func (s *sets) member(what string, cmd int, name string, p netip.Prefix) nlsock.
 	if !p.IsSingleIP() {
 		data.AddRtAttr(nl.IPSET_ATTR_CIDR, nl.Uint8Attr(uint8(p.Bits())))
 	}
-	return s.request(what, cmd, name, data)
+	return data
 }
 
 // answers asks for the protocol version: does the kernel have ipset at all? It
@@ -249,6 +255,25 @@ func (s *sets) request(what string, cmd int, name string, more ...nl.NetlinkRequ
 		body = append(body, nl.NewRtAttr(nl.IPSET_ATTR_SETNAME, nl.ZeroTerminated(name)))
 	}
 	return nlsock.Request{What: what, Type: uint16(cmd) | s.ipset<<8, Body: append(body, more...)}
+}
+
+// rulesGeneration asks nf_tables for its generation, which counts its transactions and
+// is never 0 (nf_tables_commit).
+func (s *sets) rulesGeneration() (uint32, error) {
+	const what = "ask for the generation of the kernel's rules"
+	msg, err := s.conn.Query(nlsock.Request{What: what, Type: unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETGEN,
+		Body: []nl.NetlinkRequestData{&nl.Nfgenmsg{NfgenFamily: unix.AF_UNSPEC, Version: nl.NFNETLINK_V0}}})
+	if err != nil {
+		return 0, err
+	}
+	if len(msg) >= nl.SizeofNfgenmsg {
+		for typ, value := range nlsock.Attributes(msg[nl.SizeofNfgenmsg:]) {
+			if typ == unix.NFTA_GEN_ID && len(value) == 4 {
+				return binary.BigEndian.Uint32(value), nil
+			}
+		}
+	}
+	return 0, errors.New(what + ": the answer has none")
 }
 
 // named adds package nl's words to ipset's private error numbers, for which the

@@ -38,6 +38,7 @@ const (
 // iptables runs the commands of one family and one backend.
 type iptables struct {
 	family         family
+	backend        string
 	command        string               // path of iptables or ip6tables
 	tables         *goiptables.IPTables // the same, once it was needed
 	restoreCommand string               // path of iptables-restore or ip6tables-restore
@@ -128,7 +129,7 @@ func findIptables(f family, backend string) (*iptables, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &iptables{family: f, command: command, restoreCommand: restore, saveCommand: save}, nil
+	return &iptables{family: f, backend: backend, command: command, restoreCommand: restore, saveCommand: save}, nil
 }
 
 // list returns the handle to list chains with. Making one starts the program.

@@ -15,6 +15,7 @@ import (
 // judgement is what judges a network's pods in one family: the table's chains
 // and the sets that they match.
 type judgement struct {
+	scope    scope
 	table    table      // without the programs and the node-wide chains
 	programs []compiled // of the groups
 	strays   []string   // rules for addresses that nobody has
@@ -47,8 +48,8 @@ func (c compiled) way(match, option string) string {
 func programOfChain(chain string) string { return strings.TrimRight(chain, "0123456789") }
 
 // judgementOf compiles the policies.
-func judgementOf(network string, p *Policies, f family) judgement {
-	j := judgement{table: table{name: "mangle", entries: judgedEntries(f)}}
+func judgementOf(network string, s scope, p *Policies, f family) judgement {
+	j := judgement{scope: s, table: table{name: "mangle", entries: s.entries(f)}}
 	for _, d := range []nsg.Direction{nsg.Outbound, nsg.Inbound} {
 		j.direction(network, p, f, d)
 	}
@@ -71,7 +72,7 @@ func withoutAll(prefixes []netip.Prefix, f family) []netip.Prefix {
 // lastly ends the node-wide chain of a side: a pod that is judged, but by no
 // network that is there, must wait for it. Other pods are not judged.
 func (s side) lastly(f family) string {
-	return "-m set --match-set " + judgedSet(f) + " " + s.own + " -j DROP"
+	return "-m set --match-set " + s.scope.judgedSet(f) + " " + s.own + " -j DROP"
 }
 
 // strayExceptions begin the chain for strays: an address that is routed to a pod
@@ -114,16 +115,17 @@ func forwarding(f family) chain {
 
 // side is how a direction looks from the rules.
 type side struct {
+	scope                     scope
 	node, network, interfaces string // chains
 	own                       string // the pod's side of a packet, in the words of -m set
-	fromPods                  string // matches the traffic between pods of this node
 }
 
-func sideOf(network string, d nsg.Direction) side {
+func (s scope) side(network string, d nsg.Direction) side {
+	out := side{scope: s, node: s.nodeChain(d), network: inChain + "-" + tag(network), interfaces: inInterfaces + tag(network), own: "dst"}
 	if d == nsg.Outbound {
-		return side{outChain, outChain + "-" + tag(network), outInterfaces + tag(network), "src", "-o vnet+"}
+		out.network, out.interfaces, out.own = outChain+"-"+tag(network), outInterfaces+tag(network), "src"
 	}
-	return side{inChain, inChain + "-" + tag(network), inInterfaces + tag(network), "dst", "-i vnet+ -o vnet+"}
+	return out
 }
 
 // dispatch is the rule of the node-wide chain that leads to the network's.
@@ -135,7 +137,7 @@ func (s side) dispatch(network string, f family) string {
 // the way out, the group of the interface and that of the subnet, on the way in the
 // other way round. What is allowed returns.
 func (j *judgement) direction(network string, p *Policies, f family, d nsg.Direction) {
-	s := sideOf(network, d)
+	s := j.scope.side(network, d)
 	own := "-m set --match-set " + ownGroupSet(network, f) + " " + s.own + " -j " + s.interfaces
 	steps := []string{own}
 	if p.Subnet != nil {
@@ -153,7 +155,7 @@ func (j *judgement) direction(network string, p *Policies, f family, d nsg.Direc
 		interfaces = append(interfaces, j.program(network, key, p.Interfaces[key], f, d).way(match, "-g"))
 	}
 	j.table.chains = append(j.table.chains,
-		chain{name: s.network, rules: append(fixedRules(p, f, d), steps...)},
+		chain{name: s.network, rules: append(j.fixedRules(p, f, d), steps...)},
 		chain{name: s.interfaces, rules: append(interfaces, rule("", "DROP"))})
 }
 
@@ -161,7 +163,7 @@ func (j *judgement) direction(network string, p *Policies, f family, d nsg.Direc
 // here lies.
 const platformAddress = "168.63.129.16"
 
-func fixedRules(p *Policies, f family, d nsg.Direction) []string {
+func (j *judgement) fixedRules(p *Policies, f family, d nsg.Direction) []string {
 	var rules []string
 	if f == ipv6 { // neighbour discovery always passes
 		// Of what was routed none is (RFC 4861, 7.1: the hop limit is 255).
@@ -177,8 +179,13 @@ func fixedRules(p *Policies, f family, d nsg.Direction) []string {
 	if d == nsg.Inbound && f == ipv4 {
 		rules = append(rules, rule("-s "+platformAddress+"/32", "DROP"))
 	}
+	if d == nsg.Outbound && f == ipv4 {
+		rules = append(rules, j.scope.noBroadcast()...)
+	}
 	if p.SameNodeFree {
-		rules = append(rules, rule(sideOf("", d).fromPods, "RETURN"))
+		for _, match := range j.scope.betweenPods(f, d) {
+			rules = append(rules, rule(match, "RETURN"))
+		}
 	}
 	return rules
 }
@@ -223,6 +230,6 @@ func ofGroups(network, chain string) bool { return strings.HasPrefix(chain, grou
 
 // networkChains are a network's own chains besides those of its groups.
 func networkChains(network string) []string {
-	in, out := sideOf(network, nsg.Inbound), sideOf(network, nsg.Outbound)
+	in, out := ownPods.side(network, nsg.Inbound), ownPods.side(network, nsg.Outbound) // the same in either scope
 	return []string{in.network, in.interfaces, out.network, out.interfaces}
 }

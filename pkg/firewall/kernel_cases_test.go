@@ -30,26 +30,38 @@ func flowsToSend() int {
 // pods and the world, between two pods, and to the node. What answers an allowed
 // flow passes whatever the rules say, and what answers none does not.
 func TestKernelGivesTheSameVerdict(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f *Firewall, n Network) { sendFlows(t, f, n, flowsToSend()) })
+}
+
+// The same holds for pods of other main plugins, on interfaces of any name.
+func TestKernelGivesTheSameVerdictToForeignPods(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f *Firewall, n Network) {
-		w := newWorld(t, f, n)
-		c := campaign{tallies: map[way]*tally{}}
-		seeds := map[string]uint64{backendNFT: 1, backendLegacy: 1_000_001}
-		first := seeds[t.Name()[strings.LastIndexByte(t.Name(), '/')+1:]]
-		seed := first
-		for ; c.of(nsg.Inbound, false, "pods").flows < flowsToSend(); seed++ {
-			n := w.newRound(seed)
-			for _, v6 := range []bool{false, true} {
-				for _, d := range []nsg.Direction{nsg.Inbound, nsg.Outbound} {
-					c.pods(n, d, v6)
-				}
-				c.node(n, v6)
-			}
-			c.platform(n)
-			n.end()
-		}
-		c.report(t)
-		t.Logf("%d rounds of random groups from seed %d on", seed-first, first)
+		n.Foreign = true
+		sendFlows(t, f, n, flowsToSend()/4)
 	})
+}
+
+// sendFlows sends that many flows of each family and direction.
+func sendFlows(t *testing.T, f *Firewall, n Network, flows int) {
+	t.Helper()
+	w := newWorld(t, f, n)
+	c := campaign{flows: flows, tallies: map[way]*tally{}}
+	seeds := map[string]uint64{backendNFT: 1, backendLegacy: 1_000_001}
+	first := seeds[t.Name()[strings.LastIndexByte(t.Name(), '/')+1:]]
+	seed := first
+	for ; c.of(nsg.Inbound, false, "pods").flows < flows; seed++ {
+		n := w.newRound(seed)
+		for _, v6 := range []bool{false, true} {
+			for _, d := range []nsg.Direction{nsg.Inbound, nsg.Outbound} {
+				c.pods(n, d, v6)
+			}
+			c.node(n, v6)
+		}
+		c.platform(n)
+		n.end()
+	}
+	c.report(t)
+	t.Logf("%d rounds of random groups from seed %d on", seed-first, first)
 }
 
 // way is what flows are counted by.
@@ -61,6 +73,7 @@ type way struct {
 
 // campaign is what all rounds did.
 type campaign struct {
+	flows   int // of each family and direction, at least
 	tallies map[way]*tally
 	exempt  int // flows from the node that the receiver's groups would deny
 	forged  int // flows from Azure's address that they would allow
@@ -124,7 +137,7 @@ func (c *campaign) report(t *testing.T) {
 			pods := c.of(d, v6, "pods")
 			t.Logf("%s: %v", name, pods)
 			t.Logf("%s between pods and the node: %v", name, c.of(d, v6, "node"))
-			if pods.flows < flowsToSend() || pods.allowed < pods.flows/10 || pods.denied < pods.flows/10 || pods.betweenPods == 0 {
+			if pods.flows < c.flows || pods.allowed < pods.flows/10 || pods.denied < pods.flows/10 || pods.betweenPods == 0 {
 				t.Errorf("%s: the flows prove little", name)
 			}
 			if pods.excluded > (pods.flows+pods.excluded)/5 {

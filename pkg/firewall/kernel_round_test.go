@@ -36,7 +36,11 @@ func (w *world) newRound(seed uint64) *round {
 		SameNodeFree: n.r.IntN(5) == 0,
 	}
 	for _, e := range w.pods {
-		n.pods[e] = n.randomPod()
+		p := n.randomPod()
+		if p.Foreign = n.w.network.Foreign; p.Foreign {
+			p.Devices = []string{e.device}
+		}
+		n.pods[e] = p
 	}
 	if n.r.IntN(5) == 0 {
 		n.policies.Subnet = nil

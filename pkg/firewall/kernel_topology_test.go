@@ -71,8 +71,12 @@ func newWorld(t *testing.T, f *Firewall, n Network) *world {
 	plain := testNetwork(t, "plain")
 	plain.Masquerade = false
 	ensure(t, f, plain)
+	interfaces := "vnetpod"
+	if n.Foreign {
+		interfaces = "pair"
+	}
 	for i := range podsOfWorld {
-		p := w.endBehind(fmt.Sprint("pod ", i), fmt.Sprint("vnetpod", i), byte(i+1))
+		p := w.endBehind(fmt.Sprint("pod ", i), fmt.Sprint(interfaces, i), byte(i+1))
 		p.marker = addr2(fmt.Sprint("198.51.100.", 11+i), fmt.Sprint("2001:db8:ffff::", 11+i))
 		for _, a := range p.marker {
 			w.route(p, a)

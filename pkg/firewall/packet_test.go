@@ -10,6 +10,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+
+	"github.com/vnet-cni/vnet-cni/pkg/nsg"
 )
 
 // A pod's packets come through only with its own address: not with another
@@ -43,6 +45,27 @@ func TestForgedSourcesAreDropped(t *testing.T) {
 			}
 		}
 		t.Logf("%d families, 2 forged packets each", len(cases))
+	})
+}
+
+// What listens on the node's loopback is not for pods, also where somebody switched
+// route_localnet on, as portmap does on the interface of a pod with a host port.
+func TestLoopbackIsOutOfReach(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f *Firewall, n Network) {
+		w := newWorld(t, f, n)
+		sysctl(t, "ipv4/conf/all/route_localnet", "1")
+		var list []transmission
+		for _, from := range []*end{w.outside, w.pods[0]} {
+			for _, dst := range []string{"127.0.0.1", "127.255.255.254"} {
+				list = append(list, transmission{
+					from: from, to: w.node, arrives: from == w.outside,
+					packet: crafted{kind: request, id: w.newID(), protocol: nsg.UDP, src: from.marker[false], dst: netip.MustParseAddr(dst), srcPort: 9, dstPort: 53},
+					why:    func() string { return "only pods are kept away" },
+				})
+			}
+		}
+		w.transmit(false, list)
+		t.Logf("%d packets", len(list))
 	})
 }
 

@@ -278,11 +278,24 @@ func (f *Firewall) missingRemote(n Network, pods []Pod) ([]string, error) {
 
 // members lists who is in a set of addresses; unix.ENOENT when there is no such set.
 func (s *sets) members(name string) (map[netip.Addr]bool, error) {
+	all := map[netip.Addr]bool{}
+	err := s.entries(name, func(entry []byte) {
+		if a, ok := parseMember(entry); ok {
+			all[a] = true
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return all, nil
+}
+
+// entries calls visit with the attributes of each entry of a set.
+func (s *sets) entries(name string, visit func(entry []byte)) error {
 	messages, err := s.conn.Dump(s.request("list the members of ipset "+name, nl.IPSET_CMD_LIST, name))
 	if err != nil {
-		return nil, s.named(err)
+		return s.named(err)
 	}
-	all := map[netip.Addr]bool{}
 	for _, m := range messages {
 		if len(m) < nl.SizeofNfgenmsg {
 			continue
@@ -292,13 +305,11 @@ func (s *sets) members(name string) (map[netip.Addr]bool, error) {
 				continue
 			}
 			for _, entry := range nlsock.Attributes(entries) {
-				if a, ok := parseMember(entry); ok {
-					all[a] = true
-				}
+				visit(entry)
 			}
 		}
 	}
-	return all, nil
+	return nil
 }
 
 // parseMember reads the address of an entry.

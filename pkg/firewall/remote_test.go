@@ -133,7 +133,9 @@ func (c *cluster) sync() {
 func (c *cluster) send(from, to *end, p crafted) (crafted, bool) {
 	c.t.Helper()
 	defer onOneProcessor(c.t)()
-	p.id, p.protocol = c.newID(), nsg.UDP
+	if p.kind != complaint { // which has those of what it is about
+		p.id, p.protocol = c.newID(), nsg.UDP
+	}
 	if p.kind == 0 {
 		p.kind = request
 	}

@@ -41,7 +41,7 @@ func (f *Firewall) EndJudging(stateDir, network string, pods func() ([]Pod, erro
 	}
 	for _, p := range living {
 		for _, a := range p.Addrs { // or the node-wide chains would drop it for want of a network
-			known := judgedSet(familyOf(a))
+			known := scopeOf(p.Foreign).judgedSet(familyOf(a))
 			if p.Remote {
 				known = farSet(familyOf(a))
 			}
@@ -68,7 +68,7 @@ func (f *Firewall) EndJudging(stateDir, network string, pods func() ([]Pod, erro
 // is one that goes on without: such a pod is dropped then, until the rules are
 // installed again.
 func (f *Firewall) removeJudgement(n Network, fam family, sets []string, without bool) (gone bool, err error) {
-	p, err := programOf(n.StateDir, fam, "mangle", sideOf(n.Name, nsg.Inbound).network, len(sets) > 0)
+	p, err := programOf(n.StateDir, fam, "mangle", networkChains(n.Name)[0], len(sets) > 0)
 	if err != nil {
 		return false, err
 	}
@@ -87,15 +87,30 @@ func (f *Firewall) destroyJudgingSets(fam family, sets []string) error {
 			return err
 		}
 	}
-	// The set of the judged goes last: it tells that the others are needed.
-	for _, set := range []string{farSet(fam), entrySet(fam), judgedSet(fam)} {
+	for _, s := range scopes {
+		if err := f.destroyShared(s, fam); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// destroyShared destroys the sets of a scope that no network of it needs any more.
+func (f *Firewall) destroyShared(s scope, fam family) error {
+	if s == foreignPods { // to the set of their interfaces there may be no reference at all
+		h, err := f.sets.header(foreignSet(fam))
+		if err != nil && !noSuchSet(err) || h.references > 0 || h.members > 0 {
+			return err
+		}
+	}
+	for _, set := range s.sharedSets(fam) {
 		f.step("destroy " + set)
 		h, err := f.sets.header(set)
 		if noSuchSet(err) {
 			continue
 		}
-		// Who is left in the set of other nodes' pods without a rule is of no network.
-		if err != nil || h.references > 0 || h.members > 0 && set != farSet(fam) {
+		// Who is left in a set beside that of the judged, without a rule, is of no network.
+		if err != nil || h.references > 0 || h.members > 0 && set == s.judgedSet(fam) {
 			return err
 		}
 		if err := f.destroyOrLeave(set); err != nil {
@@ -109,10 +124,14 @@ func (f *Firewall) destroyJudgingSets(fam family, sets []string) error {
 // its pods to be dropped: one that relied on the rules until then shows as a member
 // by now. Only without any goes the rest.
 func (f *Firewall) removeJudgingRules(n Network, p *iptables, without bool) (gone bool, err error) {
-	if err := f.sets.create(judgedSet(p.family), hashIP, p.family); err != nil { // the rules match it
-		return false, err
-	}
-	now, err := f.restoreWithout(n.Name, p, false)
+	now, err := f.restoreWithout(p, func(now saved) (string, error) {
+		for _, s := range now.scopes() {
+			if err := f.sets.create(s.judgedSet(p.family), hashIP, p.family); err != nil { // the rules match it
+				return "", err
+			}
+		}
+		return renderJudgementRemoval(n.Name, p.family, now), nil
+	})
 	if err != nil {
 		return false, err
 	}
@@ -122,21 +141,24 @@ func (f *Firewall) removeJudgingRules(n Network, p *iptables, without bool) (gon
 			return false, err
 		}
 	}
-	if now.leadsElsewhere(n.Name) {
-		return true, nil
-	}
-	if _, err := f.restoreWithout(n.Name, p, true); err != nil {
-		return false, err
-	}
-	for _, set := range []string{farSet(p.family), judgedSet(p.family)} {
-		f.awaitUnused(set)
+	for _, s := range now.scopes() {
+		if now.leadsElsewhere(s, n.Name) {
+			continue
+		}
+		_, err := f.restoreWithout(p, func(now saved) (string, error) { return renderScopeRemoval(s, p.family, now), nil })
+		if err != nil {
+			return false, err
+		}
+		for _, set := range s.sharedSets(p.family) {
+			f.awaitUnused(set)
+		}
 	}
 	return true, nil
 }
 
-// restoreWithout removes the network's chains, and with node those that no network
-// needs any more. It returns the table as it was.
-func (f *Firewall) restoreWithout(network string, p *iptables, node bool) (saved, error) {
+// restoreWithout restores what render makes of the table as it is, and returns the
+// table as it was.
+func (f *Firewall) restoreWithout(p *iptables, render func(now saved) (string, error)) (saved, error) {
 	var err error
 	for range restoreTries {
 		var now saved
@@ -144,35 +166,56 @@ func (f *Firewall) restoreWithout(network string, p *iptables, node bool) (saved
 			return saved{}, err
 		}
 		f.step("remove groups")
-		if err = p.restore(renderJudgementRemoval(network, p.family, now, node)); !refused(err) {
+		input, failed := render(now)
+		if failed != nil {
+			return saved{}, failed
+		}
+		if err = p.restore(input); !refused(err) {
 			return now, err
 		}
 	}
 	return saved{}, err
 }
 
-// leadsElsewhere reports whether pods of another network are judged.
-func (s saved) leadsElsewhere(network string) bool {
-	return len(s.otherNetworks(sideOf(network, nsg.Inbound)))+len(s.otherNetworks(sideOf(network, nsg.Outbound))) > 0
+// scopes are those whose node-wide chains, some of them, are there.
+func (s saved) scopes() []scope {
+	var there []scope
+	for _, of := range scopes {
+		if slices.ContainsFunc(of.nodeChains(), func(chain string) bool { return slices.Contains(s.chains, chain) }) {
+			there = append(there, of)
+		}
+	}
+	return there
 }
 
-// renderJudgementRemoval writes the input that removes the network's chains; with
-// node instead the node-wide ones and the entries to them.
-func renderJudgementRemoval(network string, fam family, now saved, node bool) string {
+// leadsElsewhere reports whether pods of another network of the scope are judged.
+func (s saved) leadsElsewhere(of scope, network string) bool {
+	return len(s.otherNetworks(of.side(network, nsg.Inbound)))+len(s.otherNetworks(of.side(network, nsg.Outbound))) > 0
+}
+
+// renderScopeRemoval writes the input that removes the node-wide chains of a scope
+// and the entries to them.
+func renderScopeRemoval(s scope, fam family, now saved) string {
+	t := table{name: "mangle", entries: s.entries(fam), removed: s.nodeChains()}
+	for i := range t.entries {
+		t.entries[i].rules = nil
+	}
+	return t.render(now.ownEntries(t))
+}
+
+// renderJudgementRemoval writes the input that removes the network's chains, and the
+// way there, in whichever scope that is.
+func renderJudgementRemoval(network string, fam family, now saved) string {
 	t := table{name: "mangle"}
-	in, out := sideOf(network, nsg.Inbound), sideOf(network, nsg.Outbound)
-	if node {
-		t.entries = judgedEntries(fam)
-		for i := range t.entries {
-			t.entries[i].rules = nil
+	for _, of := range now.scopes() {
+		for _, d := range []nsg.Direction{nsg.Outbound, nsg.Inbound} {
+			s := of.side(network, d)
+			t.chains = append(t.chains, chain{name: s.node, rules: append(now.otherNetworks(s), s.lastly(fam))})
 		}
-		t.removed = []string{forwardChain, out.node, in.node, strayChain}
-		return t.render(now.ownEntries(t))
+		if of == ownPods {
+			t.chains = append(t.chains, chain{name: strayChain, rules: slices.Concat(strayExceptions(), now.otherStrays(network))})
+		}
 	}
-	for _, s := range []side{out, in} {
-		t.chains = append(t.chains, chain{name: s.node, rules: append(now.otherNetworks(s), s.lastly(fam))})
-	}
-	t.chains = append(t.chains, chain{name: strayChain, rules: slices.Concat(strayExceptions(), now.otherStrays(network))})
 	t.removed = networkChains(network)
 	for _, name := range now.chains {
 		if ofGroups(network, name) {

@@ -45,7 +45,13 @@ type entries struct {
 // wantedSets lists the sets behind the network's rules of one family, in the
 // order in which they go missing most likely.
 func wantedSets(n Network, f family) []wantedSet {
+	if n.Foreign {
+		return judgedSets(n, f)
+	}
 	pods := wantedSet{name: f.podSet(), typ: hashIP, family: f, references: 5}
+	if f == ipv4 {
+		pods.references++ // nothing is for the node's loopback
+	}
 	if n.Judging != nil {
 		pods.references++ // what is for no known pod is dropped
 	}
@@ -60,10 +66,14 @@ func wantedSets(n Network, f family) []wantedSet {
 	)
 }
 
-// tables is everything the network needs in one family besides what judges it.
+// tables is everything the network needs in one family besides what judges it:
+// nothing where another main plugin's pods are judged.
 // Every chain and every entry matches a set, so that a reference count tells of
 // each flushed chain.
 func tables(n Network, f family) []table {
+	if n.Foreign {
+		return nil
+	}
 	all := []table{guard(f), acceptance(f)}
 	if n.masquerades(f) {
 		all = append(all, masquerade(n, f))
@@ -74,19 +84,25 @@ func tables(n Network, f family) []table {
 // guard lets a packet in from a pod's interface only if its source is a pod's
 // address and the route back to that leads to the same interface. The second
 // entry tries rpfilter first: a packet that passes costs one look into the set.
+// The node's loopback is not for pods: a kernel drops what is for it by itself, but in
+// IPv4 not where somebody set route_localnet, as portmap does on a pod's interface.
 func guard(f family) table {
 	match := "-m set --match-set " + f.podSet() + " src"
 	rules := []string{rule("-m set ! --match-set "+f.podSet()+" src", "DROP")}
 	if f == ipv6 {
 		rules = append(neighbourDiscovery(), rules...)
 	}
+	ways := []string{
+		rule("-i vnet+ -m set ! --match-set "+f.podSet()+" src", guardChain),
+		rule("-i vnet+ -m rpfilter --invert "+match, "DROP"),
+	}
+	if f == ipv4 {
+		ways = append(ways, rule("-d 127.0.0.0/8 -i vnet+ "+match, "DROP"))
+	}
 	return table{
-		name:   "raw",
-		chains: []chain{{name: guardChain, rules: rules}},
-		entries: []entries{{base: "PREROUTING", first: true, rules: []string{
-			rule("-i vnet+ -m set ! --match-set "+f.podSet()+" src", guardChain),
-			rule("-i vnet+ -m rpfilter --invert "+match, "DROP"),
-		}}},
+		name:    "raw",
+		chains:  []chain{{name: guardChain, rules: rules}},
+		entries: []entries{{base: "PREROUTING", first: true, rules: ways}},
 	}
 }
 

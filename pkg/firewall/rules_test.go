@@ -9,6 +9,7 @@ import (
 const goldenIPv4 = `*raw
 :VNET-GUARD - [0:0]
 -A VNET-GUARD -m set ! --match-set vnet-pods-4 src -m comment --comment vnet-cni -j DROP
+-I PREROUTING -d 127.0.0.0/8 -i vnet+ -m set --match-set vnet-pods-4 src -m comment --comment vnet-cni -j DROP
 -I PREROUTING -i vnet+ -m rpfilter --invert -m set --match-set vnet-pods-4 src -m comment --comment vnet-cni -j DROP
 -I PREROUTING -i vnet+ -m set ! --match-set vnet-pods-4 src -m comment --comment vnet-cni -j VNET-GUARD
 COMMIT

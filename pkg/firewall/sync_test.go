@@ -48,7 +48,7 @@ func makeRoom(t *testing.T, f *Firewall, network string) {
 	t.Helper()
 	for _, fam := range []family{ipv4, ipv6} {
 		must(t, f.sets.create(fam.podSet(), hashIP, fam))
-		must(t, f.makeMemberSets(network, &Policies{Interfaces: map[string]*nsg.Policy{"web": nil, "api": nil}}, fam))
+		must(t, f.makeMemberSets(Network{Name: network}, &Policies{Interfaces: map[string]*nsg.Policy{"web": nil, "api": nil}}, fam))
 	}
 }
 

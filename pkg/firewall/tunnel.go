@@ -17,7 +17,7 @@ const tunnelComment = comment + "-tunnel"
 
 const (
 	peerSetStart   = "vnet-peers-"
-	peerReferences = 6 // of the rules of tunnelGuard to their set
+	peerReferences = 8 // of the rules of tunnelGuard to their set
 )
 
 // peerSet names the set of the nodes' addresses by the tunnel's port, too: so its
@@ -52,6 +52,21 @@ func (f *Firewall) GuardTunnel(stateDir string, port uint16, nodes []netip.Addr)
 	return changed, errors.Join(errs...)
 }
 
+// GuardsAnother tells whether the port of a tunnel is guarded that is not this one.
+// GuardTunnel would end that guard: the tunnel there has to be gone by then.
+func (f *Firewall) GuardsAnother(port uint16) (bool, error) {
+	for _, fam := range []family{ipv4, ipv6} {
+		sets, err := f.peerSets(fam)
+		if err != nil {
+			return false, fmt.Errorf("look which ports are guarded: %w", err)
+		}
+		if slices.ContainsFunc(sets, func(name string) bool { return name != peerSet(port, fam) }) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
 // UnguardTunnel undoes GuardTunnel. Nothing there is success, and starts no program.
 func (f *Firewall) UnguardTunnel(stateDir string) error {
 	for _, fam := range []family{ipv6, ipv4} {
@@ -78,22 +93,29 @@ func peersOf(nodes []netip.Addr, fam family) []netip.Addr {
 // drops what is not from node to node; on arrival also what is for an address that
 // no tunnel has, for by then a pod's packet can have its node's address. Translated
 // to a node is only what somebody leads there through a service, which can give it a
-// node's address, too.
+// node's address, too. Errors about the tunnel's packets are dropped if they are a pod's:
+// its word on how large a packet may be would hold for all that goes to that node.
 func tunnelGuard(port uint16, f family) table {
-	drop := func(matches ...string) string {
-		r := "-p udp -m udp --dport " + strconv.Itoa(int(port))
+	number := strconv.Itoa(int(port))
+	of := func(what string, matches ...string) string {
 		for _, m := range matches {
-			r += " -m " + m
+			what += " -m " + m
 		}
-		return r + " -m comment --comment " + tunnelComment + " -j DROP"
+		return what + " -m comment --comment " + tunnelComment + " -j DROP"
 	}
+	drop := func(matches ...string) string { return of("-p udp -m udp --dport "+number, matches...) }
 	peers := "--match-set " + peerSet(port, f)
 	from, notFrom := "set "+peers+" src", "set ! "+peers+" src"
 	to, notTo := "set "+peers+" dst", "set ! "+peers+" dst"
 	const translated = "conntrack --ctstate DNAT"
+	icmp := "icmp"
+	if f == ipv6 {
+		icmp = "ipv6-icmp"
+	}
+	lies := of("-i vnet+ -p "+icmp, "conntrack --ctstate RELATED --ctproto 17 --ctorigdstport "+number, notFrom)
 	return table{name: "mangle", entries: []entries{
-		{base: "FORWARD", first: true, mark: tunnelComment, rules: []string{drop(to, notFrom), drop(to, translated)}},
-		{base: "INPUT", first: true, mark: tunnelComment, rules: []string{drop(notFrom), drop(notTo), drop(from, translated)}},
+		{base: "FORWARD", first: true, mark: tunnelComment, rules: []string{drop(to, notFrom), drop(to, translated), lies}},
+		{base: "INPUT", first: true, mark: tunnelComment, rules: []string{drop(notFrom), drop(notTo), drop(from, translated), lies}},
 	}}
 }
 

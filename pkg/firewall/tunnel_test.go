@@ -41,6 +41,11 @@ func guardTunnel(t *testing.T, f *Firewall, stateDir string, port uint16, nodes 
 	if changed, err := f.GuardTunnel(stateDir, port, nodes); err != nil || changed != want {
 		t.Fatalf("GuardTunnel: %t, %v; want %t", changed, err, want)
 	}
+	for asked, want := range map[uint16]bool{port: false, port + 1: true} {
+		if another, err := f.GuardsAnother(asked); err != nil || another != want {
+			t.Errorf("GuardsAnother of %d beside %d: %t, %v; want %t", asked, port, another, err, want)
+		}
+	}
 }
 
 // Without the guard every packet comes to the tunnel's port, with it only those from
@@ -65,6 +70,7 @@ func TestTunnelIsForNodesOnly(t *testing.T) {
 			for _, a := range []addresses{addressesOf(false), addressesOf(true)} {
 				c.intrusions(a, !guarded)
 				c.tunnelTraffic(a)
+				c.complaints(a, !guarded)
 			}
 		}
 		if got := rules(t, f); got != before {
@@ -113,6 +119,36 @@ func (c *cluster) tunnelTraffic(a addresses) {
 	c.want(true, "a pod to another port of another node", pod, c.other, a.free, other, tunnelPort+1)
 	c.want(true, "a host that is no node to another port", c.outside, c.node, a.friend, a.node, tunnelPort+1)
 	c.want(true, "a pod to the port of who is no node", pod, c.outside, a.free, a.friend, tunnelPort)
+}
+
+// complaints are errors about what nodes send through the tunnel. By them a node learns
+// how large a packet may be there, for all of its pods: from a router on the way, and not
+// from a pod.
+func (c *cluster) complaints(a addresses, pass bool) {
+	c.t.Helper()
+	for _, from := range []struct {
+		why  string
+		end  *end
+		addr netip.Addr
+		pass bool
+	}{{"a router complains", c.outside, a.friend, true}, {"a pod complains", c.world.pods[2], a.free, pass}} {
+		for _, of := range []struct {
+			sender, receiver *end
+			src, dst         netip.Addr
+		}{{c.node, c.other, a.node, otherNode[a.v6]}, {c.other, c.node, otherNode[a.v6], a.node}} {
+			sent := c.want(true, "node to node", of.sender, of.receiver, of.src, of.dst, tunnelPort)
+			sent.src, sent.dst = of.src, of.dst // a node does not see them in IPv6
+			complaint := sent.complain(sent.bytes())
+			complaint.src = from.addr
+			got, arrived := c.send(from.end, of.sender, complaint)
+			if got.src.IsValid() && got.src != from.addr {
+				arrived = false // it is the receiver's own, that nobody listens there
+			}
+			if arrived != from.pass {
+				c.t.Errorf("%s about %v: arrived: %t, want %t", from.why, sent, arrived, from.pass)
+			}
+		}
+	}
 }
 
 // Whatever somebody takes away comes back, and then there is nothing to do and no
