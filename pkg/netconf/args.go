@@ -23,14 +23,16 @@ type Args struct {
 
 // ParseArgs reads CNI_ARGS, "K=V;K=V". Keys are exact. A key that the plugin
 // does not know is an error unless IgnoreUnknown is 1 or true, wherever it
-// stands. Errors have code 4 and name key and value.
+// stands. The same twice is none: podman begins with IgnoreUnknown=1 and appends what
+// its caller has in CNI_ARGS (containers/common, libnetwork/cni/run.go). Errors have
+// code 4 and name key and value.
 func ParseArgs(s string) (Args, error) {
 	var args Args
 	if s == "" {
 		return args, nil
 	}
 	ignore := false
-	var unknown, seen []string
+	var unknown, seen, pairs []string
 	for pair := range strings.SplitSeq(s, ";") {
 		key, value, ok := strings.Cut(pair, "=")
 		if !ok || key == "" || strings.Contains(value, "=") {
@@ -42,10 +44,10 @@ func ParseArgs(s string) (Args, error) {
 			unknown = append(unknown, pair)
 		case reason != "":
 			return Args{}, cnierr.Errorf(cnierr.Environment, "CNI_ARGS: %s: value %s %s", key, showString(value), reason)
-		case contains(seen, key):
+		case contains(seen, key) && !contains(pairs, pair):
 			return Args{}, cnierr.Errorf(cnierr.Environment, "CNI_ARGS: %s: value %s is the second one: the key is there twice", key, showString(value))
 		default:
-			seen = append(seen, key)
+			seen, pairs = append(seen, key), append(pairs, pair)
 		}
 	}
 	if len(unknown) > 0 && !ignore {

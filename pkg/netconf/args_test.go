@@ -27,6 +27,8 @@ func TestParseArgs(t *testing.T) {
 		{"VNET_NSG=" + idA + ";VNET_ASGS=Web,/s/API", Args{NSG: idA, ASGs: []string{"Web", "/s/API"}}},
 		{"VNET_ASGS=" + numbered(20, "a%d"), Args{ASGs: strings.Split(numbered(20, "a%d"), ",")}},
 		{"K8S_POD_NAME=", Args{}},
+		{"IgnoreUnknown=1;K8S_POD_NAME=web;IgnoreUnknown=1;VNET_NSG=web-nsg", Args{PodName: "web", NSG: "web-nsg"}},
+		{"IP=10.1.2.3;IgnoreUnknown=1;IP=10.1.2.3", Args{IP: []netip.Addr{a}}},
 	}
 	for _, row := range rows {
 		got, err := ParseArgs(row.in)
@@ -69,6 +71,7 @@ func TestParseArgsRefuses(t *testing.T) {
 		{"K8S_POD_NAMESPACE=" + strings.Repeat("n", 254), "K8S_POD_NAMESPACE", "nnn"},
 		{"VNET_NSG=", "VNET_NSG", `""`},
 		{"VNET_NSG=a;VNET_NSG=b", "VNET_NSG", `"b"`},
+		{"IgnoreUnknown=1;VNET_NSG=a;IgnoreUnknown=0", "IgnoreUnknown", `"0"`},
 		{"VNET_NSG=a,b", "VNET_NSG", "comma"},
 		{"VNET_NSG=a b", "VNET_NSG", "space"},
 		{"VNET_NSG=*", "VNET_NSG", "*"},

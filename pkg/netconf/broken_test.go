@@ -202,6 +202,9 @@ func brokenValues() []brokenRow {
 		{withRoute(`{"dst":"0.0.0.0/0","priority":4294967296}`), 7, `ipam.routes[0].priority`, `4294967296`},
 		{withRoute(`{"dst":"0.0.0.0/0","table":-1}`), 7, `ipam.routes[0].table`, `-1`},
 		{withRoute(`{"dst":"0.0.0.0/0"},{"dst":"0.0.0.0/0","scope":256}`), 7, `ipam.routes[1].scope`, `256`},
+		{withRoute(`{"dst":"192.0.2.0/24","scope":253}`), 7, `ipam.routes[0].scope`, `253`},
+		{withRoute(`{"dst":"192.0.2.0/24"},{"dst":"192.0.2.0/24","mtu":1400}`), 7, `ipam.routes[1].dst`, `"192.0.2.0/24"`},
+		{withRoute(`{"dst":"192.0.2.0/24","table":254},{"dst":"192.0.2.0/24","gw":"10.241.0.1"}`), 7, `ipam.routes[1].dst`, `ipam.routes[0]`},
 	}
 }
 
@@ -233,6 +236,27 @@ func TestBroken(t *testing.T) {
 	t.Run("values", func(t *testing.T) { checkBroken(t, VNet, brokenValues()) })
 	t.Run("nsg", func(t *testing.T) { checkBroken(t, VNet, brokenNSG()) })
 	t.Run("annotations", func(t *testing.T) { checkBroken(t, VNet, brokenAnnotations()) })
+}
+
+// Routes that the kernel has place for beside each other; and what other main plugins
+// make of routes is theirs.
+func TestRoutesBesideEachOther(t *testing.T) {
+	rows := []struct {
+		plugin Plugin
+		routes string
+	}{
+		{VNet, `{"dst":"0.0.0.0/0"},{"dst":"0.0.0.0/0","mtu":1400}`},
+		{VNet, `{"dst":"192.0.2.0/24","scope":252},{"dst":"192.0.2.0/24","priority":5}`},
+		{VNet, `{"dst":"192.0.2.0/24"},{"dst":"192.0.2.0/24","table":7},{"dst":"192.0.2.0/25"}`},
+		{VNetIPAM, `{"dst":"192.0.2.0/24","scope":253}`},
+		{VNetIPAM, `{"dst":"192.0.2.0/24"},{"dst":"192.0.2.0/24"}`},
+	}
+	for _, row := range rows {
+		if _, err := ParseStrict(row.plugin, []byte(withRoute(row.routes))); err != nil {
+			t.Errorf("%s: %v", row.routes, err)
+		}
+	}
+	t.Logf("%d lists", len(rows))
 }
 
 func TestBrokenForTheIPAMPlugin(t *testing.T) {

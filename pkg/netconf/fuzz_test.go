@@ -27,7 +27,7 @@ func addSeeds(f *testing.F) {
 func FuzzParseStrict(f *testing.F) {
 	addSeeds(f)
 	f.Fuzz(func(t *testing.T, stdin []byte) {
-		for _, p := range []Plugin{VNet, VNetIPAM} {
+		for _, p := range []Plugin{VNet, VNetIPAM, VNetNSG} {
 			strict, err := ParseStrict(p, stdin)
 			if err != nil {
 				checkError(t, err)
@@ -48,7 +48,7 @@ func FuzzParseStrict(f *testing.F) {
 func FuzzParseLenient(f *testing.F) {
 	addSeeds(f)
 	f.Fuzz(func(t *testing.T, stdin []byte) {
-		for _, p := range []Plugin{VNet, VNetIPAM} {
+		for _, p := range []Plugin{VNet, VNetIPAM, VNetNSG} {
 			c, err := ParseLenient(p, stdin)
 			if err != nil {
 				checkError(t, err)
@@ -157,7 +157,7 @@ func FuzzParseArgs(f *testing.F) {
 			t.Fatalf("%q reads %s", s, file)
 		}
 		for _, a := range args.IP {
-			if unicastFault(a) != "" {
+			if UnicastFault(a) != "" {
 				t.Fatalf("%q gives %v", s, a)
 			}
 		}

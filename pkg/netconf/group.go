@@ -17,7 +17,7 @@ const (
 	maxNamespace = 63  // a label of RFC 1123
 )
 
-// group reads the name or resource id of a network security group.
+// group reads the name or resource id of a network security group, or of a route table.
 func group(path string, raw json.RawMessage) (string, error) {
 	s, err := text(path, raw)
 	if err != nil {

@@ -92,7 +92,7 @@ func TestLenientRefuses(t *testing.T) {
 		{`{"name":"a","cni.dev/valid-attachments":[{"containerID":"c","containerID":"d","ifname":"e"}]}`, 6},
 		{`{"name":"a","cni.dev/valid-attachments":[],"cni.dev/valid-attachments":[]}`, 6},
 	}
-	for _, p := range []Plugin{VNet, VNetIPAM} {
+	for _, p := range []Plugin{VNet, VNetIPAM, VNetNSG} {
 		for _, row := range rows {
 			c, err := ParseLenient(p, []byte(row.stdin))
 			if err == nil {
@@ -154,7 +154,7 @@ func TestAttachmentsAbsentEmptyAndNull(t *testing.T) {
 func TestLenientNeverFailsByNSG(t *testing.T) {
 	rows := append(brokenNSG(), brokenAnnotations()...)
 	for _, row := range rows {
-		for _, p := range []Plugin{VNet, VNetIPAM} {
+		for _, p := range []Plugin{VNet, VNetIPAM, VNetNSG} {
 			if _, err := ParseLenient(p, []byte(row.stdin)); err != nil {
 				t.Errorf("%s: %v", row.stdin[:min(len(row.stdin), 300)], err)
 			}

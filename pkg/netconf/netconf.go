@@ -1,5 +1,5 @@
-// Package netconf turns what a runtime hands to the plugins vnet and vnet-ipam,
-// the JSON document on stdin and the CNI_* variables, into checked Go values.
+// Package netconf turns what a runtime hands to the plugins vnet, vnet-ipam and
+// vnet-nsg, the JSON document on stdin and the CNI_* variables, into checked Go values.
 //
 // It knows every key of the configuration, which values can be, and the code
 // that the CNI specification gives to each fault. It is pure: it must not read
@@ -43,6 +43,7 @@ type Plugin int
 const (
 	VNet     Plugin = iota // plugins/vnet: every key is its own or CNI's
 	VNetIPAM               // ipam/vnet-ipam: the main plugin's keys are none of its business
+	VNetNSG                // plugins/vnet-nsg: it has security groups, and addresses are the main plugin's
 )
 
 // Conf is a network configuration as one plugin sees it.
@@ -70,6 +71,10 @@ type Conf struct {
 	// came in to the newest one; nil when absent. Its lists hold no nil, every
 	// interface index is one of Interfaces, every address and route is set.
 	PrevResult *types100.Result
+	// PrevDocument is prevResult as it came, with what this package does not know, and
+	// PrevVersion the CNI version that it is in.
+	PrevDocument json.RawMessage
+	PrevVersion  string
 
 	// ValidAttachments is cni.dev/valid-attachments. Only with
 	// HasValidAttachments does an empty list mean that no attachment is valid.

@@ -21,6 +21,7 @@ type NSG struct {
 	Documents      []string       // absolute clean paths of files or folders, 1 to 64
 	Subnet         string         // name or resource id of the subnet's NSG; "": it has none
 	VirtualNetwork []netip.Prefix // nil: found out; never empty
+	RouteTable     *string        // name or resource id; "": none; nil: as the virtual network's document says
 	SameNodeFree   bool           // sameNode "azure": pods of one node reach each other unfiltered
 	Namespaces     string         // absolute clean path of the folder with a Default for each namespace; "": no defaults
 
@@ -31,18 +32,24 @@ type NSG struct {
 }
 
 func (d *decoder) nsg(path string, raw json.RawMessage) error {
-	if isNull(raw) {
+	if isNull(raw) && d.plugin != VNetNSG {
 		return nil
 	}
 	n := &NSG{}
-	err := d.object(path, raw, []field{
+	space := field{key: "virtualNetwork", set: n.setVirtualNetwork}
+	routes := []field{{key: "routeTable", set: n.setRouteTable}}
+	if d.plugin == VNetNSG {
+		space.need = "the pods have another plugin's addresses, and the tag VirtualNetwork has to have them"
+		n.RouteTable, routes = new(string), nil // its routes are another plugin's, too
+	}
+	err := d.object(path, raw, append([]field{
 		{key: "documents", set: n.setDocuments, need: "a list of files or folders that hold the network security groups is required"},
 		{key: "subnet", set: n.setSubnet},
-		{key: "virtualNetwork", set: n.setVirtualNetwork},
+		space,
 		{key: "sameNode", set: n.setSameNode},
 		{key: "allowed", set: n.setAllowed},
 		{key: "namespaces", set: n.setNamespaces},
-	}, false)
+	}, routes...), false)
 	if err != nil {
 		return err
 	}
@@ -93,9 +100,22 @@ func (n *NSG) setSubnet(path string, raw json.RawMessage) (err error) {
 func (n *NSG) setVirtualNetwork(path string, raw json.RawMessage) (err error) {
 	n.VirtualNetwork, err = prefixes(path, raw)
 	if err == nil && len(n.VirtualNetwork) == 0 {
-		err = fault(cnierr.Config, path, raw, "is empty: leave the key out and the virtual network is found out")
+		err = fault(cnierr.Config, path, raw, "is empty: the key needs at least one prefix")
 	}
 	return err
+}
+
+// setRouteTable takes "" for none: what the documents say is what holds without the key.
+func (n *NSG) setRouteTable(path string, raw json.RawMessage) error {
+	table, err := text(path, raw)
+	if err == nil && table != "" {
+		table, err = group(path, raw)
+	}
+	if err != nil {
+		return err
+	}
+	n.RouteTable = &table
+	return nil
 }
 
 func (n *NSG) setSameNode(path string, raw json.RawMessage) error {

@@ -14,7 +14,7 @@ const (
 	// Every key of nsg.
 	filtered = `{"cniVersion":"1.0.0","name":"pods","type":"vnet","ipam":{"type":"vnet-ipam","pools":[` + pool4 + `]},
   "nsg": {"documents": ["/etc/vnet", "/var/lib/vnet/web.json"], "subnet": "aks-pods-nsg",
-          "virtualNetwork": ["10.241.0.0/16", "fd00:10:241::/64"], "sameNode": "azure",
+          "virtualNetwork": ["10.241.0.0/16", "fd00:10:241::/64"], "sameNode": "azure", "routeTable": "aks-routes",
           "allowed": {"shop": ["web-nsg", "` + idA + `"], "kube-system": ["*"], "none": []}, "namespaces": "/var/lib/vnet/namespaces"}}`
 )
 
@@ -48,6 +48,7 @@ func brokenNSG() []brokenRow {
 		{documents(`"sameNodes":"azure"`), 2, `"nsg.sameNodes"`, `did you mean "sameNode"?`},
 		{documents(`"allow":{}`), 2, `"nsg.allow"`, `{}`},
 		{documents(`"virtualnetwork":[]`), 2, `"nsg.virtualnetwork"`, `did you mean "virtualNetwork"?`},
+		{documents(`"routetable":""`), 2, `"nsg.routetable"`, `""; did you mean "routeTable"?`},
 		{documents(`"namespace":"/n"`), 2, `"nsg.namespace"`, `"/n"; did you mean "namespaces"?`},
 		{documents(`"cni.dev/x":1`), 2, `"nsg.cni.dev/x"`, `1`},
 
@@ -67,6 +68,8 @@ func brokenNSG() []brokenRow {
 		{documents(`"namespaces":["/n"]`), 6, `nsg.namespaces`, `["/n"]`},
 		{documents(`"namespaces":{"shop":{"nsg":"web"}}`), 6, `nsg.namespaces`, `{"shop":{"nsg":"web"}}`},
 		{documents(`"namespaces":"/n","namespaces":"/m"`), 6, `nsg.namespaces`, `"/m"`},
+		{documents(`"routeTable":null`), 6, `nsg.routeTable`, `null`},
+		{documents(`"routeTable":["x"]`), 6, `nsg.routeTable`, `["x"]`},
 		{documents(`"sameNode":true`), 6, `nsg.sameNode`, `true`},
 		{documents(`"allowed":null`), 6, `nsg.allowed`, `null`},
 		{documents(`"allowed":["web"]`), 6, `nsg.allowed`, `["web"]`},
@@ -97,6 +100,10 @@ func brokenNSG() []brokenRow {
 		{documents(`"virtualNetwork":["10.0.0.0/8","10.1.0.1/16"]`), 7, `nsg.virtualNetwork[1]`, `write 10.1.0.0/16`},
 		{documents(`"virtualNetwork":["VirtualNetwork"]`), 7, `nsg.virtualNetwork[0]`, `"VirtualNetwork"`},
 		{documents(`"virtualNetwork":["::ffff:10.0.0.0/104"]`), 7, `nsg.virtualNetwork[0]`, `"::ffff:10.0.0.0/104"`},
+		{documents(`"routeTable":"a b"`), 7, `nsg.routeTable`, `has a space`},
+		{documents(`"routeTable":"*"`), 7, `nsg.routeTable`, `"*"`},
+		{documents(`"routeTable":"/s/rt/"`), 7, `nsg.routeTable`, `ends with a slash`},
+		{documents(`"routeTable":"rt/x"`), 7, `nsg.routeTable`, `neither a name nor a resource id`},
 		{documents(`"sameNode":""`), 7, `nsg.sameNode`, `""`},
 		{documents(`"sameNode":"Azure"`), 7, `nsg.sameNode`, `"Azure"`},
 		{documents(`"namespaces":""`), 7, `nsg.namespaces`, `""`},
@@ -141,7 +148,7 @@ func brokenAnnotations() []brokenRow {
 
 func TestNSG(t *testing.T) {
 	equal(t, "every key", mustStrict(t, VNet, filtered).NSG, &NSG{
-		Documents: []string{"/etc/vnet", "/var/lib/vnet/web.json"}, Subnet: "aks-pods-nsg", SameNodeFree: true,
+		Documents: []string{"/etc/vnet", "/var/lib/vnet/web.json"}, Subnet: "aks-pods-nsg", SameNodeFree: true, RouteTable: new("aks-routes"),
 		VirtualNetwork: []netip.Prefix{netip.MustParsePrefix("10.241.0.0/16"), netip.MustParsePrefix("fd00:10:241::/64")},
 		Allowed:        map[string][]string{"shop": {"web-nsg", idA}, "kube-system": {"*"}, "none": {}},
 		Namespaces:     "/var/lib/vnet/namespaces",
@@ -155,6 +162,8 @@ func TestNSG(t *testing.T) {
 		{with(`"nsg":null`), nil},
 		{withNSG(`"documents":["/etc/vnet"]`), &NSG{Documents: etc}},
 		{documents(`"sameNode":"filter","allowed":{}`), &NSG{Documents: etc, Allowed: map[string][]string{}}},
+		{documents(`"routeTable":""`), &NSG{Documents: etc, RouteTable: new("")}},
+		{documents(`"routeTable":"/s/rt/Routes"`), &NSG{Documents: etc, RouteTable: new("/s/rt/Routes")}},
 		{documents(`"subnet":"` + idA + `"`), &NSG{Documents: etc, Subnet: idA}},
 		{documents(`"subnet":"` + strings.Repeat("n", 512) + `"`), &NSG{Documents: etc, Subnet: strings.Repeat("n", 512)}},
 		{withNSG(`"documents":["` + strings.ReplaceAll(numbered(64, "/d%d"), ",", `","`) + `"]`), &NSG{Documents: strings.Split(numbered(64, "/d%d"), ",")}},

@@ -2,9 +2,11 @@ package netconf
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
 	"net"
 	"net/netip"
+	"strconv"
 
 	"github.com/containernetworking/cni/pkg/types"
 
@@ -66,6 +68,46 @@ func (d *decoder) checkGateways() error {
 		}
 	}
 	return nil
+}
+
+// scopeLink is RT_SCOPE_LINK: from it on, an IPv4 route has no next hop.
+const scopeLink = 253
+
+// checkRoutes refuses routes that the main plugin cannot give to a pod, where every
+// route leads to the node, and the kernel has one of a kind.
+func (d *decoder) checkRoutes() error {
+	if d.plugin != VNet {
+		return nil
+	}
+	type place struct {
+		dst             string
+		table, priority int
+	}
+	seen := map[place]int{}
+	for i, r := range d.conf.IPAM.Routes {
+		path := index("ipam.routes", i)
+		if r.Scope != nil && *r.Scope >= scopeLink && len(r.Dst.IP) == net.IPv4len {
+			return fault(cnierr.Config, path+".scope", json.RawMessage(strconv.Itoa(*r.Scope)),
+				fmt.Sprintf("is not below %d: such a route has no next hop, and would not lead to the node", scopeLink))
+		}
+		if ones, _ := r.Dst.Mask.Size(); ones == 0 && r.Table == nil {
+			continue // the default route, which is there anyway
+		}
+		at := place{r.Dst.String(), tableOf(r), r.Priority}
+		if first, twice := seen[at]; twice {
+			return fault(cnierr.Config, path+".dst", quoted(at.dst), fmt.Sprintf("is that of %s, too, in the same table with the same priority", index("ipam.routes", first)))
+		}
+		seen[at] = i
+	}
+	return nil
+}
+
+func tableOf(r *types.Route) int {
+	const mainTable = 254 // RT_TABLE_MAIN, which the kernel takes 0 for
+	if r.Table == nil || *r.Table == 0 {
+		return mainTable
+	}
+	return *r.Table
 }
 
 func (d *decoder) inPools(a netip.Addr) bool {

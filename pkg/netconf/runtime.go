@@ -26,11 +26,11 @@ func (d *decoder) runtimeConfig(path string, raw json.RawMessage) error {
 	if isNull(raw) {
 		return nil
 	}
-	return d.object(path, raw, d.soften([]field{
-		{key: "ips", set: d.fixedIPs},
-		{key: "mac", set: d.fixedMAC},
-		{key: annotationsKey, set: d.annotations},
-	}), true)
+	fields := []field{{key: annotationsKey, set: d.annotations}}
+	if d.plugin != VNetNSG {
+		fields = append(fields, field{key: "ips", set: d.fixedIPs}, field{key: "mac", set: d.fixedMAC})
+	}
+	return d.object(path, raw, d.soften(fields), true)
 }
 
 // annotations reads what the pod asks for. Other annotations are others'.
@@ -143,17 +143,11 @@ func (d *decoder) prevResult(path string, raw json.RawMessage) error {
 	if err != nil {
 		return faultOf(cnierr.Decode, path, raw, err)
 	}
-	if hasNull(result) {
-		return fault(cnierr.Decode, path, raw, "has a null in a list")
-	}
-	current, err := types100.NewResultFromResult(result)
+	current, err := CurrentResult(result)
 	if err != nil {
 		return faultOf(cnierr.Decode, path, raw, err)
 	}
-	if err := checkResult(current); err != nil {
-		return faultOf(cnierr.Decode, path, raw, err)
-	}
-	d.conf.PrevResult = current
+	d.conf.PrevResult, d.conf.PrevDocument, d.conf.PrevVersion = current, whole, version
 	return nil
 }
 
@@ -191,6 +185,20 @@ func (d *decoder) resultVersion(path string, raw json.RawMessage) (string, json.
 	return version, raw, nil
 }
 
+// CurrentResult is a result in the newest version of the specification, unless what is
+// in it would have to be looked at with care wherever it is used: Conf.PrevResult says
+// what it holds to.
+func CurrentResult(result types.Result) (*types100.Result, error) {
+	if hasNull(result) {
+		return nil, errors.New("a list has a null")
+	}
+	current, err := types100.NewResultFromResult(result)
+	if err != nil {
+		return nil, err
+	}
+	return current, checkResult(current)
+}
+
 // hasNull tells whether a list of the result has a null, which the converters
 // of the CNI library would follow.
 func hasNull(result types.Result) bool {
@@ -212,8 +220,6 @@ func anyNil[T any](list []*T) bool {
 	return false
 }
 
-// checkResult refuses a result that would have to be looked at with care
-// wherever it is used.
 func checkResult(r *types100.Result) error {
 	for _, ip := range r.IPs {
 		if len(ip.Address.IP) == 0 {

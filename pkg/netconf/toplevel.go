@@ -33,10 +33,18 @@ func (d *decoder) topLevel() []field {
 		{key: "name", set: d.name, need: "every network has a name", vital: true},
 		{key: "cniVersion", set: d.cniVersion, need: `the configuration says which version of CNI it follows, such as "1.0.0"`},
 		{key: "stateDir", set: d.stateDir, vital: true},
-		{key: "ipam", set: d.ipam, need: "an object with the type and the pools of the addresses is required"},
 	}
-	if d.plugin == VNet {
+	if d.plugin != VNetNSG {
+		fields = append(fields, field{key: "ipam", set: d.ipam, need: "an object with the type and the pools of the addresses is required"})
+	}
+	switch d.plugin {
+	case VNet:
 		fields = append(fields, d.mainPlugin()...)
+	case VNetNSG:
+		fields = append(fields, field{key: "nsg", set: d.nsg, need: "an object that names the documents of the network security groups is required"})
+	}
+	if d.plugin != VNetIPAM {
+		fields = append(fields, d.cni()...)
 	}
 	return d.soften(append(fields,
 		field{key: "runtimeConfig", set: d.runtimeConfig},
@@ -45,17 +53,22 @@ func (d *decoder) topLevel() []field {
 	))
 }
 
-// mainPlugin lists the keys that only the main plugin reads, and those that the
-// CNI specification or libcni put there for others.
+// mainPlugin lists the keys that only the main plugin reads.
 func (d *decoder) mainPlugin() []field {
 	return []field{
-		{key: "type", set: d.pluginType, need: "the plugin's name is required"},
 		{key: "mode", set: d.mode},
 		{key: "uplink", set: d.uplink},
 		{key: "mtu", set: d.mtu},
 		{key: "masquerade", set: d.masquerade},
 		{key: "nsg", set: d.nsg},
 		{key: "dns", set: d.dns},
+	}
+}
+
+// cni lists the keys that the CNI specification or libcni put there for others.
+func (d *decoder) cni() []field {
+	return []field{
+		{key: "type", set: d.pluginType, need: "the plugin's name is required"},
 		{key: "cniVersions"},
 		{key: "capabilities"},
 		{key: "args"},
@@ -221,6 +234,9 @@ func (d *decoder) checkTogether() error {
 		return err
 	}
 	if err := d.checkGateways(); err != nil {
+		return err
+	}
+	if err := d.checkRoutes(); err != nil {
 		return err
 	}
 	return d.checkMTU()

@@ -70,7 +70,7 @@ func address(path string, raw json.RawMessage) (netip.Addr, error) {
 	if err != nil {
 		return netip.Addr{}, fault(cnierr.Config, path, raw, "is not an IP address")
 	}
-	if reason := unicastFault(a); reason != "" {
+	if reason := UnicastFault(a); reason != "" {
 		return netip.Addr{}, fault(cnierr.Config, path, raw, reason)
 	}
 	return a, nil
@@ -87,10 +87,11 @@ func fixedAddr(s string) (netip.Addr, string) {
 		}
 		a = p.Addr()
 	}
-	return a, unicastFault(a)
+	return a, UnicastFault(a)
 }
 
-func unicastFault(a netip.Addr) string {
+// UnicastFault tells in words why an address cannot be a pod's; "": it can.
+func UnicastFault(a netip.Addr) string {
 	switch {
 	case a.Zone() != "":
 		return "has a zone"

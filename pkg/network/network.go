@@ -79,24 +79,44 @@ func connected(up link.Uplink) []netip.Prefix {
 func Groups(c *netconf.Conf, up link.Uplink) policy.Config {
 	return policy.Config{
 		Documents: c.NSG.Documents, Subnet: c.NSG.Subnet,
-		VirtualNetwork: c.NSG.VirtualNetwork, SameNodeFree: c.NSG.SameNodeFree,
-		Pools: Subnets(c), Uplink: connected(up), Own: leasable(c, up),
+		VirtualNetwork: c.NSG.VirtualNetwork, SameNodeFree: c.NSG.SameNodeFree, RouteTable: c.NSG.RouteTable,
+		Pools: Subnets(c), Uplink: connected(up), Own: leasable(c, up), Sources: sources(c, up),
 	}
 }
 
 // leasable are the addresses that this node can give to a pod.
 func leasable(c *netconf.Conf, up link.Uplink) []nsg.AddressRange {
 	var own []nsg.AddressRange
-	var never []netip.Prefix
 	for _, p := range c.IPAM.Pools {
 		for _, r := range p.Leasable() {
 			own = append(own, nsg.AddressRange{First: r.First, Last: r.Last})
 		}
 	}
-	for _, a := range append(up.Addrs(), up.Gateways...) {
-		never = append(never, netip.PrefixFrom(a, a.BitLen()))
+	return nsg.AddressesIn(own...).Minus(nsg.NewAddressSet(never(up)...)).Ranges()
+}
+
+// sources are the prefixes of the ranges, which are fewer with what Azure reserves in
+// them, for nobody sends from that.
+func sources(c *netconf.Conf, up link.Uplink) []netip.Prefix {
+	var own []nsg.AddressRange
+	for _, p := range c.IPAM.Pools {
+		if len(p.Ranges) == 0 {
+			own = append(own, nsg.NewAddressSet(p.Subnet).Ranges()...)
+		}
+		for _, r := range p.Ranges {
+			own = append(own, nsg.AddressRange{First: r.First, Last: r.Last})
+		}
 	}
-	return nsg.AddressesIn(own...).Minus(nsg.NewAddressSet(never...)).Ranges()
+	return nsg.AddressesIn(own...).Minus(nsg.NewAddressSet(never(up)...)).Prefixes()
+}
+
+// never are the addresses that no pod gets whatever the pools.
+func never(up link.Uplink) []netip.Prefix {
+	var list []netip.Prefix
+	for _, a := range append(up.Addrs(), up.Gateways...) {
+		list = append(list, netip.PrefixFrom(a, a.BitLen()))
+	}
+	return list
 }
 
 // Rules is what the packet filter has to hold for a pod with an address from each

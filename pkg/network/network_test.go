@@ -4,13 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os/exec"
-	"runtime"
 	"strings"
 	"testing"
 
-	"github.com/vishvananda/netns"
-
+	"github.com/vnet-cni/vnet-cni/integration/testhost"
 	"github.com/vnet-cni/vnet-cni/pkg/link"
 	"github.com/vnet-cni/vnet-cni/pkg/netconf"
 )
@@ -83,7 +80,13 @@ func TestGroups(t *testing.T) {
 	equal(t, "Uplink", g.Uplink, "[10.241.0.0/16 fd00:241::/64]")
 	// Neither Azure's first four, nor the gateway and the node's own.
 	equal(t, "Own", g.Own, "[{10.241.0.4 10.241.0.4} {10.241.0.7 10.241.0.7} {fd00:241::4 fd00:241::4} {fd00:241::6 fd00:241::7}]")
-	t.Log("1 configuration")
+	// Whole ranges but the gateway and the node's own: what Azure reserves sends nothing.
+	equal(t, "Sources", g.Sources, "[10.241.0.0/30 10.241.0.4/32 10.241.0.7/32 fd00:241::4/128 fd00:241::6/127]")
+	equal(t, "RouteTable", g.RouteTable == nil, "true")
+	o := Groups(conf(t, overlayPools, `"nsg":{"documents":["/etc/vnet"],"routeTable":"r"}`), uplink())
+	equal(t, "Sources of whole subnets", o.Sources, "[10.99.1.0/29 fd00:99:1::/125]")
+	equal(t, "RouteTable", *o.RouteTable, "r")
+	t.Log("2 configurations")
 }
 
 func TestRules(t *testing.T) {
@@ -132,9 +135,9 @@ func TestUplink(t *testing.T) {
 		t.Run(row.what, func(t *testing.T) {
 			h := node(t)
 			if row.ethernet {
-				sh(t, "ip link add up0 mtu 1400 type veth peer name far0; ip link set up0 up; ip link set far0 up; ip addr add 10.241.0.6/16 dev up0; ip route add default via 10.241.0.5")
+				testhost.Sh(t, "ip link add up0 mtu 1400 type veth peer name far0; ip link set up0 up; ip link set far0 up; ip addr add 10.241.0.6/16 dev up0; ip route add default via 10.241.0.5")
 			} else {
-				sh(t, "ip link set lo mtu 1300 up")
+				testhost.Sh(t, "ip link set lo mtu 1300 up")
 			}
 			up, err := Uplink(h, conf(t, row.members...))
 			got := fmt.Sprint(up.Name, " ", up.MTU)
@@ -152,33 +155,11 @@ func TestUplink(t *testing.T) {
 // node puts the test into a namespace of its own, without a name.
 func node(t *testing.T) *link.Host {
 	t.Helper()
-	runtime.LockOSThread()
-	before, err := netns.Get()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if netns.Set(before) == nil {
-			runtime.UnlockOSThread() // else the thread dies with the goroutine
-		}
-		before.Close()
-	})
-	ns, err := netns.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	ns.Close()
+	testhost.Enter(t)
 	h, err := link.OpenHost()
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(h.Close)
 	return h
-}
-
-func sh(t *testing.T, command string) {
-	t.Helper()
-	if out, err := exec.Command("sh", "-ec", command).CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v\n%s", command, err, out)
-	}
 }
