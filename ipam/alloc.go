@@ -81,7 +81,7 @@ func (t *txn) take(st *poolState, p Pool, exclude []netip.Addr) (netip.Addr, err
 }
 
 // takeUnused moves the frontier past the next address that is neither leased
-// nor queued. An excluded one is queued: it may become usable later.
+// nor queued. An excluded one is queued, as the first: it may become usable later.
 func (t *txn) takeUnused(st *poolState, exclude []netip.Addr) (netip.Addr, error) {
 	for {
 		a := st.advance()
@@ -102,7 +102,7 @@ func (t *txn) takeUnused(st *poolState, exclude []netip.Addr) (netip.Addr, error
 		if !slices.Contains(exclude, a) {
 			return a, nil
 		}
-		if err := t.enqueue(st, a, t.store.o.Now()); err != nil {
+		if err := t.enqueueFirst(st, a); err != nil {
 			return a, err
 		}
 	}
@@ -130,26 +130,24 @@ func (st *poolState) restart() { st.At, st.Next, st.Forgot = 0, netip.Addr{}, fa
 
 // takeOldest returns the address that was released first; lend takes it out of
 // the queue. What the layout has no longer is dropped on the way, what is
-// excluded goes to the end.
+// excluded keeps its turn.
 func (t *txn) takeOldest(st *poolState, exclude []netip.Addr) (netip.Addr, error) {
-	for range st.Queued {
-		a := st.Head
+	a := st.Head
+	for left := st.Queued; left > 0 && a.IsValid(); left-- {
 		inPool := st.has(a)
 		if inPool && !slices.Contains(exclude, a) {
 			return a, nil
 		}
-		r, err := t.unqueue(st, a)
-		if err != nil {
-			return a, err
-		}
-		if inPool {
-			err = t.enqueue(st, a, r.released)
-		} else {
-			err = t.delete(addrKey(a))
+		r, err := t.addr(a)
+		if err == nil && !inPool {
+			if r, err = t.unqueue(st, a); err == nil {
+				err = t.delete(addrKey(a))
+			}
 		}
 		if err != nil {
 			return a, err
 		}
+		a = r.next
 	}
 	return netip.Addr{}, nil
 }

@@ -170,8 +170,23 @@ func TestLoops(t *testing.T) {
 }
 
 func TestDamageWithoutRebuild(t *testing.T) {
+	t.Run("at all", func(t *testing.T) { expectDamageKept(t, Options{}) })
+	t.Run("in doubt", func(t *testing.T) {
+		expectDamageKept(t, Options{Doubtful: true, Rebuild: func() ([]Lease, error) { return nil, nil }})
+	})
+}
+
+// In doubt, leases that the kernel shows are enough.
+func TestDamageInDoubt(t *testing.T) {
 	v := newVictim(t, 20)
-	v.s.o.Rebuild = nil
+	v.s.o.Doubtful = true
+	v.expect(t, "in doubt", []byte("noise"))
+}
+
+func expectDamageKept(t *testing.T, o Options) {
+	t.Helper()
+	v := newVictim(t, 20)
+	v.s.o.Rebuild, v.s.o.Doubtful = o.Rebuild, o.Doubtful
 	for _, content := range [][]byte{nil, v.content[:4096], make([]byte, len(v.content))} {
 		mustWrite(t, v.s.path, content)
 		_, _, acquireErr := v.s.Acquire(Request{Key: key(1), Pools: []Pool{v.pool}})
@@ -182,6 +197,9 @@ func TestDamageWithoutRebuild(t *testing.T) {
 			if !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), v.s.path) || !strings.Contains(err.Error(), "remove") {
 				t.Errorf("%d bytes: %v", len(content), err)
 			}
+		}
+		if got := mustRead(t, v.s.path); !bytes.Equal(got, content) {
+			t.Errorf("%d bytes became %d", len(content), len(got))
 		}
 	}
 }

@@ -7,42 +7,12 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vnet-cni/vnet-cni/integration/testhost"
 )
 
-// mountTmpfs mounts a file system of a size until the test ends.
-func mountTmpfs(t *testing.T, size string) string {
-	t.Helper()
-	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size="+size); err != nil {
-		t.Fatalf("mounting a tmpfs, which needs root: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
-}
-
-// fillDisk writes until nothing more fits.
-func fillDisk(t *testing.T, dir string) {
-	t.Helper()
-	f, err := os.Create(filepath.Join(dir, "ballast"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	for size := 1 << 16; size > 0; {
-		if _, err := f.Write(make([]byte, size)); errors.Is(err, unix.ENOSPC) {
-			size /= 2
-		} else if err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
 func TestFullDisk(t *testing.T) {
-	dir := mountTmpfs(t, "8m")
+	dir := testhost.Tmpfs(t, "8m")
 	s := newStore(t, dir, nil)
 	pool := mustPool(t, "10.0.0.0/16")
 	v6 := mustPool(t, "fd00::/64")
@@ -50,7 +20,7 @@ func TestFullDisk(t *testing.T) {
 	for ; n < 1500; n++ {
 		acquire(t, s, n, pool, v6)
 	}
-	fillDisk(t, dir)
+	testhost.Fill(t, filepath.Join(dir, "ballast"))
 	var err error
 	for ; err == nil; n++ {
 		_, _, err = s.Acquire(Request{Key: key(n), Pools: []Pool{pool, v6}})
@@ -75,15 +45,15 @@ func TestFullDisk(t *testing.T) {
 }
 
 func TestDamageOnFullDisk(t *testing.T) {
-	dir := mountTmpfs(t, "1m")
+	dir := testhost.Tmpfs(t, "1m")
 	s := newStore(t, dir, nil)
 	pool := mustPool(t, "10.0.0.0/16")
 	l := acquire(t, s, 1, pool)
-	fillDisk(t, dir)
+	testhost.Fill(t, filepath.Join(dir, "ballast"))
 	if err := os.WriteFile(s.path, make([]byte, 1<<16), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	fillDisk(t, dir)
+	testhost.Fill(t, filepath.Join(dir, "ballast"))
 	s.o.Rebuild = func() ([]Lease, error) { return []Lease{l}, nil }
 	if got, found, err := s.Release(key(1)); err != nil || !found || !got.holds(l.Addresses[0].Addr()) {
 		t.Errorf("Release: %v %v %v", got, found, err)
@@ -97,7 +67,7 @@ func TestDamageOnFullDisk(t *testing.T) {
 }
 
 func TestReadOnlyDirectory(t *testing.T) {
-	dir := mountTmpfs(t, "4m")
+	dir := testhost.Tmpfs(t, "4m")
 	s := newStore(t, dir, nil)
 	pool := mustPool(t, "10.0.0.0/24")
 	acquire(t, s, 1, pool)

@@ -94,6 +94,21 @@ func (t *txn) enqueue(st *poolState, a netip.Addr, released time.Duration) error
 	return t.putAddr(a, addrRecord{kind: addrQueued, released: released, prev: last})
 }
 
+// enqueueFirst puts an address that is in no queue before those that were released.
+func (t *txn) enqueueFirst(st *poolState, a netip.Addr) error {
+	first := st.Head
+	if first.IsValid() {
+		if err := t.relink(first, func(r *addrRecord) { r.prev = a }); err != nil {
+			return err
+		}
+	} else {
+		st.Tail = a
+	}
+	st.Head = a
+	st.Queued++
+	return t.putAddr(a, addrRecord{kind: addrQueued, released: t.store.o.Now(), next: first})
+}
+
 // forget drops the oldest address of a queue that is too long, if its
 // cool-down has passed.
 func (t *txn) forget(st *poolState) error {

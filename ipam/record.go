@@ -7,6 +7,8 @@ import (
 	"hash/fnv"
 	"net/netip"
 	"time"
+
+	"github.com/vnet-cni/vnet-cni/pkg/jsonwrite"
 )
 
 // The records of a store, all in one bucket so that neighbouring ones share
@@ -68,7 +70,7 @@ type poolState struct {
 	Cooldown time.Duration `json:"cooldown"` // of the last request
 }
 
-// leaseRecord is a lease in the file.
+// leaseRecord is a lease in the file, as encodeLease writes it.
 type leaseRecord struct {
 	ContainerID string          `json:"containerID"`
 	IfName      string          `json:"ifName"`
@@ -141,11 +143,20 @@ func addrOfKey(key []byte) (netip.Addr, bool) {
 }
 
 func encodeLease(l Lease) ([]byte, error) {
-	raw, err := json.Marshal(leaseRecord{l.ContainerID, l.IfName, l.Addresses, l.Since, l.Attachment})
-	if err != nil {
-		return nil, fmt.Errorf("encoding the lease: %w", err)
+	if len(l.Attachment) > 0 && !json.Valid(l.Attachment) {
+		return nil, fmt.Errorf("encoding the lease: its attachment is not JSON: %q", l.Attachment)
 	}
-	return raw, nil
+	addresses := make([]string, len(l.Addresses))
+	for i, a := range l.Addresses {
+		addresses[i] = a.String()
+	}
+	var o jsonwrite.Object
+	o.String("containerID", l.ContainerID)
+	o.String("ifName", l.IfName)
+	o.Strings("addresses", addresses)
+	o.String("since", l.Since.Format(time.RFC3339Nano))
+	o.Raw("attachment", l.Attachment)
+	return o.JSON(), nil
 }
 
 func decodeLease(raw []byte) (Lease, error) {

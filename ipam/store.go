@@ -47,14 +47,20 @@ type Request struct {
 
 // Options say where a network's store is and how it sees the world.
 type Options struct {
-	Dir, Network string
-	Timeout      time.Duration          // how long to wait for the lock; 0: 30 s
-	Now          func() time.Duration   // the boot clock; nil: CLOCK_BOOTTIME
-	BootID       func() (string, error) // nil: /proc/sys/kernel/random/boot_id
+	Dir string
+	// Network is a network's name or, for what is kept beside its leases, the name with
+	// "+" and a word behind it: no network is called like that.
+	Network string
+	Timeout time.Duration          // how long to wait for the lock; 0: 30 s
+	Now     func() time.Duration   // the boot clock; nil: CLOCK_BOOTTIME
+	BootID  func() (string, error) // nil: /proc/sys/kernel/random/boot_id
 
 	// Rebuild returns what the kernel still shows of this network's leases. It
 	// is called when the file is missing or damaged, and must not use the store. nil: a damaged store is an error, ErrDamaged.
 	Rebuild func() ([]Lease, error)
+	// Doubtful is for callers who do not know whether the kernel shows this network's
+	// leases at all: a damaged store in whose place Rebuild finds none is an error, ErrDamaged.
+	Doubtful bool
 }
 
 // Store is one network's leases. Every method is one transaction of its own
@@ -171,6 +177,31 @@ func (s *Store) Get(k Key) (Lease, bool, error) {
 	return lease, found, nil
 }
 
+// Holder returns the lease that has the address, and false if there is none. It
+// writes nothing.
+func (s *Store) Holder(a netip.Addr) (Lease, bool, error) {
+	var lease Lease
+	var found bool
+	err := s.view(func(t *txn) error {
+		r, err := t.addr(a)
+		if err == nil && r.kind == addrLeased {
+			lease, found, err = t.leaseOf(r.owner)
+		}
+		return err
+	})
+	if errors.Is(err, errUnwritten) {
+		var all []Lease
+		all, err = s.survivors(err)
+		if i := slices.IndexFunc(all, func(l Lease) bool { return l.holds(a) }); err == nil && i >= 0 {
+			lease, found = all[i], true
+		}
+	}
+	if err != nil {
+		return Lease{}, false, fmt.Errorf("looking for the holder of %v: %w", a, err)
+	}
+	return lease, found, nil
+}
+
 // Leases returns all leases, the oldest first. It writes nothing.
 func (s *Store) Leases() ([]Lease, error) {
 	var all []Lease
@@ -227,8 +258,8 @@ func (s *Store) Check() error {
 	return nil
 }
 
-// Networks returns the names of the networks that have a store in dir. A
-// directory that does not exist has none.
+// Networks returns the names of the networks that have a store in dir, those of what
+// is kept beside them included. A directory that does not exist has none.
 func Networks(dir string) ([]string, error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, os.ErrNotExist) {
@@ -255,7 +286,11 @@ func (s *Store) survivors(cause error) ([]Lease, error) {
 	case errors.Is(cause, errOtherBoot):
 		return nil, nil
 	case s.o.Rebuild != nil:
-		return s.rebuild()
+		leases, err := s.rebuild()
+		if err == nil && len(leases) == 0 && s.o.Doubtful && errors.As(cause, &d) {
+			err = s.damagedError(d)
+		}
+		return leases, err
 	case errors.As(cause, &d):
 		return nil, s.damagedError(d)
 	}
@@ -307,8 +342,12 @@ func checkKey(k Key) error {
 }
 
 // checkNetwork refuses what the CNI specification does not allow as a
-// network's name; the name becomes a file's.
+// network's name, but for what is kept beside it; the name becomes a file's.
 func checkNetwork(name string) error {
+	name, word, beside := strings.Cut(name, "+")
+	if beside && (word == "" || strings.Trim(word, "abcdefghijklmnopqrstuvwxyz") != "") {
+		return fmt.Errorf("network name %q: behind \"+\" there must be a word of small letters, not %q", name, word)
+	}
 	for i, c := range []byte(name) {
 		alphanumeric := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
 		if !alphanumeric && (i == 0 || !strings.ContainsRune("_.-", rune(c))) {

@@ -123,6 +123,39 @@ func TestExcludedAddressBecomesUsableLater(t *testing.T) {
 	}
 }
 
+// An address that was excluded was never used: it comes before those that were,
+// in whatever order the store met them.
+func TestExcludedAddressIsUsedBeforeOneJustReleased(t *testing.T) {
+	pool := mustPool(t, "10.0.0.0/29") // .4 .5 .6
+	excluded := netip.MustParseAddr("10.0.0.4")
+	for name, fixed := range map[string][]netip.Addr{"met first": nil, "met last": {netip.MustParseAddr("10.0.0.6")}} {
+		s := newStore(t, t.TempDir(), nil)
+		request := func(i int, fixed []netip.Addr) {
+			if _, _, err := s.Acquire(Request{Key: key(i), Pools: []Pool{pool}, Exclude: []netip.Addr{excluded}, Fixed: fixed}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		release := func(i int) {
+			if _, found, err := s.Release(key(i)); !found || err != nil {
+				t.Fatal(found, err)
+			}
+		}
+		request(0, fixed)
+		if fixed == nil { // two are released, one of them used again
+			request(1, nil)
+			release(0)
+			release(1)
+			request(2, nil)
+		} else { // .6 is released before .4 is met
+			release(0)
+			request(1, nil)
+		}
+		if l := acquire(t, s, 3, pool); !l.holds(excluded) {
+			t.Errorf("%s: lease %v, want %v", name, l, excluded)
+		}
+	}
+}
+
 func TestReleasedAddressIsTheLastToBeUsedAgain(t *testing.T) {
 	c := &clock{}
 	s := New(Options{Dir: t.TempDir(), Network: "pods", BootID: boot("1"), Now: c.now})
@@ -245,4 +278,54 @@ func TestNetworkNames(t *testing.T) {
 		}
 	}
 	t.Logf("%d names", len(names))
+}
+
+// What is kept beside a network's leases is a store of its own, whose holders are
+// found by their addresses.
+func TestBesideANetwork(t *testing.T) {
+	dir := t.TempDir()
+	leases, beside := New(Options{Dir: dir, Network: "pods"}), New(Options{Dir: dir, Network: "pods+nsg"})
+	k1, k2 := Key{"c1", "eth0"}, Key{"c2", "eth0"}
+	a := netip.MustParsePrefix("10.1.0.7/32")
+	if err := errors.Join(leases.Record(Lease{Key: k1, Addresses: []netip.Prefix{a}}), beside.Record(Lease{Key: k2, Addresses: []netip.Prefix{a}})); err != nil {
+		t.Fatal(err)
+	}
+	for s, want := range map[*Store]Key{leases: k1, beside: k2} {
+		if l, found, err := s.Holder(a.Addr()); err != nil || !found || l.Key != want {
+			t.Errorf("%s is held by %v, %t, %v; want %v", a, l.Key, found, err, want)
+		}
+		if l, found, err := s.Holder(a.Addr().Next()); err != nil || found {
+			t.Errorf("nobody's address is held by %v, %v", l.Key, err)
+		}
+	}
+	if _, _, err := beside.Release(k2); err != nil {
+		t.Fatal(err)
+	}
+	if _, found, err := beside.Holder(a.Addr()); found || err != nil {
+		t.Errorf("a released address is held: %t, %v", found, err)
+	}
+	if names, err := Networks(dir); err != nil || !slices.Equal(names, []string{"pods+nsg", "pods"}) {
+		t.Errorf("networks %q, %v", names, err)
+	}
+	for _, name := range []string{"pods+", "pods+NSG", "+nsg", "pods+nsg+x", "pods+../x"} {
+		if _, _, err := New(Options{Dir: dir, Network: name}).Get(k1); err == nil {
+			t.Errorf("%q is taken for a name", name)
+		}
+	}
+	t.Log("2 stores, 5 bad names")
+}
+
+// A store that was lost is asked for holders by what can be rebuilt.
+func TestHolderInALostStore(t *testing.T) {
+	a := netip.MustParsePrefix("10.1.0.7/32")
+	s := New(Options{Dir: t.TempDir(), Network: "pods", Rebuild: func() ([]Lease, error) {
+		return []Lease{{Key: Key{"c1", "eth0"}, Addresses: []netip.Prefix{a}}}, nil
+	}})
+	if l, found, err := s.Holder(a.Addr()); err != nil || !found || l.ContainerID != "c1" {
+		t.Errorf("%v, %t, %v", l, found, err)
+	}
+	if _, found, err := s.Holder(a.Addr().Next()); err != nil || found {
+		t.Errorf("another address: %t, %v", found, err)
+	}
+	t.Log("2 addresses")
 }

@@ -7,9 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 
 	"github.com/containernetworking/cni/pkg/skel"
-	"github.com/containernetworking/cni/pkg/types"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 
 	"github.com/vnet-cni/vnet-cni/ipam"
@@ -41,7 +41,7 @@ func add(cmd *skel.CmdArgs) error {
 	if err != nil {
 		return cnierr.OfStore(err)
 	}
-	if err := types.PrintResult(result(conf, lease), conf.CNIVersion); err != nil {
+	if err := cnimain.PrintResult(os.Stdout, result(conf, lease), conf.CNIVersion); err != nil {
 		err = cnierr.Errorf(cnierr.IO, "write the result: %w", err)
 		if created {
 			_, _, undone := store(conf).Release(lease.Key)
