@@ -24,6 +24,8 @@ func TestVirtualNetwork(t *testing.T) {
 		{AccessDenied: true, RemoteAddressSpace: prefixes("172.18.0.0/16")},
 		{RemoteAddressSpace: prefixes("172.19.0.0/16")},
 	}}
+	inner := arm.VirtualNetwork{AddressSpace: prefixes("10.0.0.0/8"), Subnets: []arm.Subnet{{Prefixes: prefixes("10.241.0.0/16")}},
+		Peerings: []arm.Peering{{State: "Connected", RemoteAddressSpace: prefixes("172.20.0.0/16")}}}
 	far := arm.VirtualNetwork{AddressSpace: prefixes("192.168.0.0/16")}
 	cases := []struct {
 		name   string
@@ -33,6 +35,7 @@ func TestVirtualNetwork(t *testing.T) {
 	}{
 		{"configured", Config{VirtualNetwork: prefixes("10.1.0.0/16"), Pools: prefixes("10.241.0.0/16")}, []arm.VirtualNetwork{near}, "10.1.0.0/16"},
 		{"of the document", Config{Pools: prefixes("10.241.0.0/16"), Uplink: prefixes("192.0.2.0/24")}, []arm.VirtualNetwork{near, far}, "10.0.0.0/8 172.16.0.0/16 172.19.0.0/16"},
+		{"of the document that has their subnet", Config{Pools: prefixes("10.241.0.0/16 fd00::/64")}, []arm.VirtualNetwork{near, inner, far}, "10.0.0.0/8 172.20.0.0/16 fd00::/64"},
 		{"of an overlay", Config{Pools: prefixes("10.244.0.0/24")}, []arm.VirtualNetwork{far}, "10.244.0.0/24 192.168.0.0/16"},
 		{"in none of several", Config{Pools: prefixes("100.64.0.0/24"), Uplink: prefixes("192.0.2.0/24")}, []arm.VirtualNetwork{near, far}, "100.64.0.0/24 192.0.2.0/24"},
 		{"without a document", Config{Pools: prefixes("10.241.0.0/16 fd00::/64"), Uplink: prefixes("10.240.0.0/16")}, nil, "10.240.0.0/15 fd00::/64"},

@@ -8,14 +8,29 @@ import (
 )
 
 // Findings is everything that is wrong with documents: the files first, then each
-// group.
+// group, then the route tables.
 func Findings(d *arm.Documents) []nsg.Finding {
 	findings := slices.Clone(d.Findings)
 	tags := tagsFor(d)
-	for _, g := range d.Groups {
-		findings = append(findings, groupFindings(g, tags)...)
+	for i := range d.Groups {
+		findings = append(findings, Titled(d, &d.Groups[i], groupFindings(d.Groups[i], tags))...)
+	}
+	return append(findings, tableFindings(d)...)
+}
+
+// Titled are findings about a group of the documents that call it by its title.
+func Titled(d *arm.Documents, g *nsg.Definition, findings []nsg.Finding) []nsg.Finding {
+	title := d.Title(g)
+	for i := range findings {
+		findings[i].NSG = title
 	}
 	return findings
+}
+
+// Tags returns what the tags of the documents' rules mean, as far as that is known.
+func (c Config) Tags(d *arm.Documents) nsg.Tags {
+	read := &contents{VirtualNetwork: c.Space(d), Services: namedServices(d)}
+	return read.tags()
 }
 
 // tagsFor are tags whose names are right. Of the virtual network nobody asks

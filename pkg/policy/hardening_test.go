@@ -1,10 +1,17 @@
 package policy
 
 import (
+	"errors"
 	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/vnet-cni/vnet-cni/integration/testhost"
 	"github.com/vnet-cni/vnet-cni/pkg/firewall"
 	"github.com/vnet-cni/vnet-cni/pkg/nsg"
 )
@@ -40,6 +47,54 @@ func TestDocumentsChangeBeforeLoad(t *testing.T) {
 	}
 	s.wantStale(s.mustOpen(), false)
 	t.Logf("%d changes after a look", len(steps))
+}
+
+// Rules that there is no room to write down take none.
+func TestFullDisk(t *testing.T) {
+	s := newScene(t)
+	s.state = testhost.Tmpfs(t, "64k")
+	s.config.Subnet = "web"
+	s.write("80", false)
+	s.apply(s.mustOpen())
+	s.raw(`[{"name": "web", "type": "Microsoft.Network/networkSecurityGroups", "description": "", "securityRules": [{"name": "a", "priority": 100,
+		"direction": "Inbound", "access": "Allow", "protocol": "Tcp", "sourcePortRange": "*", "destinationPortRange": "81", "destinationAddressPrefix": "*",
+		"sourceAddressPrefixes": ["` + strings.Join(manyPrefixes(4000), `", "`) + `"]}]}]`)
+	p, err := s.mustOpen().Judging().Load()
+	must(t, err)
+	if err := p.InForce(nil); !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("written down: %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(s.state, "another"), make([]byte, 32<<10), 0o600); err != nil {
+		t.Errorf("it left no room for others: %v", err)
+	}
+	if p, err := s.mustOpen().Judging().Load(); err != nil || allows(p.Subnet, 80) {
+		t.Errorf("the next: %v", err)
+	}
+	t.Log("1 change")
+}
+
+// A network whose rules are gone leaves nothing, also of a verb that was killed while it
+// wrote.
+func TestForget(t *testing.T) {
+	s := newScene(t)
+	s.config.Subnet = "web"
+	s.write("80", false)
+	s.apply(s.mustOpen())
+	must(t, os.WriteFile(statePath(s.state, "pods")+".new", []byte("{"), 0o600))
+	must(t, Forget(s.state, "pods"))
+	if left, err := filepath.Glob(filepath.Join(s.state, "pods.*")); err != nil || len(left) > 0 {
+		t.Errorf("left: %q, %v", left, err)
+	}
+	must(t, Forget(s.state, "pods"))
+	t.Log("1 network")
+}
+
+// manyPrefixes are prefixes that do not overlap and cannot be joined.
+func manyPrefixes(n int) (list []string) {
+	for i := range n {
+		list = append(list, netip.AddrFrom4([4]byte{10, byte(i >> 7), byte(i << 1), 0}).String()+"/32")
+	}
+	return list
 }
 
 // Many verbs find at once that a group which a pod has is in no document any more.

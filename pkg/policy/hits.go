@@ -14,18 +14,18 @@ type Hit struct {
 	Direction nsg.Direction
 	Priority  int // 0 for the platform's rules and for removed ones
 	Rule      string
-	Access    string // "" of a rule that is not in force any more
+	Access    string
 	Packets   uint64
 	Bytes     uint64
 }
 
 // Hits assigns what the kernel has counted, with what replaced rules had counted,
-// to the rules in force. Counts of rules that are no longer there come after those
-// of their group, or last.
+// to the rules in force. Counts of rules that are no longer there, or that decided
+// otherwise then, come after those of their group, or last.
 func (v *View) Hits(now []firewall.Count) ([]Hit, error) {
 	t := tally{left: map[firewall.Count]firewall.Count{}}
 	for _, c := range Sum(v.Counted(), now) {
-		about := firewall.Count{Group: c.Group, Direction: c.Direction, Rule: c.Rule}
+		about := c.About()
 		t.order = append(t.order, about)
 		t.left[about] = c
 	}
@@ -59,7 +59,7 @@ func (t *tally) group(v *View, level, key, countedKey string) error {
 	id := firewall.CountedGroup(countedKey)
 	for i := range p.Rules {
 		r := &p.Rules[i]
-		about := firewall.Count{Group: id, Direction: r.Direction, Rule: program.Comment(r.FullName())}
+		about := firewall.Count{Group: id, Direction: r.Direction, Rule: program.Comment(r.FullName()), Access: r.Access.String()}
 		c := t.left[about]
 		delete(t.left, about)
 		t.hits = append(t.hits, Hit{p.Group.Name, level, r.Direction, r.Priority, r.FullName(), r.Access.String(), c.Packets, c.Bytes})
@@ -69,7 +69,7 @@ func (t *tally) group(v *View, level, key, countedKey string) error {
 }
 
 // removed adds what is left of a group, or with "" of all groups: counts of rules
-// that are no longer there. Their names stay as the kernel had them.
+// that are no longer there, or not so. Their names stay as the kernel had them.
 func (t *tally) removed(id, name, level string) {
 	for _, about := range t.order {
 		c, left := t.left[about]
@@ -77,6 +77,9 @@ func (t *tally) removed(id, name, level string) {
 			continue
 		}
 		delete(t.left, about)
-		t.hits = append(t.hits, Hit{NSG: name, Level: level, Direction: c.Direction, Rule: c.Rule, Packets: c.Packets, Bytes: c.Bytes})
+		if c.Packets == 0 {
+			continue
+		}
+		t.hits = append(t.hits, Hit{NSG: name, Level: level, Direction: c.Direction, Rule: c.Rule, Access: c.Access, Packets: c.Packets, Bytes: c.Bytes})
 	}
 }

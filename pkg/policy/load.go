@@ -2,7 +2,6 @@ package policy
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -62,12 +61,29 @@ func loaded(c Config, d *arm.Documents) (index, *contents, error) {
 			return index{}, nil, fmt.Errorf("nsg.subnet: %w", err)
 		}
 	}
-	return i, &contents{Groups: d.Groups, VirtualNetwork: c.Space(d), Services: namedServices(d)}, nil
+	routes, findings, err := c.Routes(d)
+	if err != nil {
+		return index{}, nil, tableError{fmt.Errorf("nsg.routeTable: %w", err)}
+	}
+	if err := nsg.FirstError("", findings); err != nil {
+		return index{}, nil, err
+	}
+	i.RouteTable, i.Routes = tableName(routes), ways(routes)
+	return i, &contents{
+		Groups: d.Groups, VirtualNetwork: c.space(d, routes), Services: namedServices(d),
+		Effective: routes, RouteWarnings: findings,
+	}, nil
 }
 
+// tableError is for a route table that is not to be found, or one of several.
+type tableError struct{ error }
+
 // namedServices returns the service tags that a rule names, of the thousands that
-// there are.
+// there are; nil where no document tells any.
 func namedServices(d *arm.Documents) map[string][]netip.Prefix {
+	if d.ServiceTags == nil {
+		return nil
+	}
 	out := map[string][]netip.Prefix{}
 	for _, g := range d.Groups {
 		for _, r := range g.Rules {
@@ -114,11 +130,11 @@ func (c *contents) policy(key string) (*nsg.Policy, error) {
 	}
 	g, findings := nsg.New(*d)
 	if g == nil {
-		return nil, firstError(d.Name, findings)
+		return nil, nsg.FirstError("network security group "+d.Name, findings)
 	}
 	p, findings := nsg.NewPolicy(g, c.tags())
 	if p == nil {
-		return nil, firstError(d.Name, findings)
+		return nil, nsg.FirstError("network security group "+d.Name, findings)
 	}
 	if c.made == nil {
 		c.made = map[string]*nsg.Policy{}
@@ -148,33 +164,12 @@ func (c *contents) definition(key string) *nsg.Definition {
 }
 
 func (c *contents) tags() nsg.Tags {
-	t := nsg.Tags{VirtualNetwork: nsg.NewAddressSet(c.VirtualNetwork...), Services: map[string]nsg.AddressSet{}}
+	t := nsg.Tags{VirtualNetwork: nsg.NewAddressSet(c.VirtualNetwork...)}
+	if c.Services != nil {
+		t.Services = make(map[string]nsg.AddressSet, len(c.Services))
+	}
 	for name, prefixes := range c.Services {
 		t.Services[name] = nsg.NewAddressSet(prefixes...)
 	}
 	return t
-}
-
-// firstError is what is wrong with a group, for somebody who will ask vnetctl
-// validate for the rest.
-func firstError(group string, findings []nsg.Finding) error {
-	count := 0
-	var first nsg.Finding
-	for _, f := range findings {
-		if f.Severity != nsg.Error {
-			continue
-		}
-		if count++; count == 1 {
-			first = f
-		}
-	}
-	text := fmt.Sprintf("%s: network security group %s", first.File, group)
-	if first.Rule != "" {
-		text += ", rule " + first.Rule
-	}
-	text += fmt.Sprintf(": %s: %s: %s", first.Property, first.Code, first.Message)
-	if count > 1 {
-		text += fmt.Sprintf(" (and %d more: vnetctl validate lists them)", count-1)
-	}
-	return errors.New(text)
 }

@@ -20,6 +20,7 @@ type Rules struct {
 	want index
 	read *contents // nil where what is in force is wanted: the state file has it
 	kept bool      // the last good documents stay, for those of today are broken
+	anew bool      // nothing tells what is in force
 }
 
 // Open looks at the network's documents. While they are the ones in force, it
@@ -31,7 +32,7 @@ func Open(stateDir, network string, c Config, pods func() ([]firewall.Pod, error
 	r := &Rules{stateDir: stateDir, network: network, pods: pods}
 	now, found := readIndex(stateDir, network)
 	seen, err := stamps(c.Documents)
-	if found && err == nil && now.Config.equal(c) && slices.Equal(seen, now.Stamps) {
+	if found && err == nil && now.isOf(c, seen) {
 		r.want = now
 		return r, r.unreject() // they may be the old ones again
 	}
@@ -41,11 +42,13 @@ func Open(stateDir, network string, c Config, pods func() ([]firewall.Pod, error
 		return r, nil
 	}
 	r.want, r.read, err = load(c)
+	r.anew = !found
 	byPods := err == nil
 	if byPods {
 		err = r.check()
 	}
-	if err == nil || !found || !now.has(c.Subnet) {
+	asksInVain := !now.has(c.Subnet) || !now.Config.sameTable(c) && errors.As(err, new(tableError))
+	if err == nil || !found || asksInVain {
 		return r, err
 	}
 	r.want, r.read, r.kept = now, nil, true
@@ -53,6 +56,15 @@ func Open(stateDir, network string, c Config, pods func() ([]firewall.Pod, error
 		r.reject(why)
 	}
 	return r, nil
+}
+
+// Unrecorded is what the documents say where nothing tells what is in force: as on a new
+// node, or where the state was lost. Else it is nil.
+func (r *Rules) Unrecorded() *View {
+	if !r.anew {
+		return nil
+	}
+	return &View{Config: r.want.Config, index: r.want, contents: r.read}
 }
 
 // Reopen is Open with the configuration of what is in force.
@@ -129,7 +141,7 @@ func (r *Rules) Judging(pods ...firewall.Pod) *firewall.Judging {
 		usable, err := r.Group(key)
 		return err != nil || usable != key
 	})
-	return &firewall.Judging{Groups: groups, Pods: r.pods, Stale: r.stale, Load: r.policies}
+	return &firewall.Judging{Groups: groups, Pods: r.pods, Stale: r.stale, Mark: r.mark, Load: r.policies}
 }
 
 // stale reports whether what is in force is not what the documents say.
@@ -138,11 +150,20 @@ func (r *Rules) stale() bool {
 		return false
 	}
 	now, found := readIndex(r.stateDir, r.network)
-	if !found || !now.Config.equal(r.want.Config) {
+	if !found || !now.isOf(r.want.Config, now.Stamps) {
 		return true
 	}
 	seen, err := stamps(r.want.Config.Documents)
-	return err == nil && !slices.Equal(seen, now.Stamps)
+	return err == nil && !now.isOf(r.want.Config, seen)
+}
+
+// mark is that of the file which every installation writes anew.
+func (r *Rules) mark() string {
+	s, err := stampOf(statePath(r.stateDir, r.network))
+	if err != nil {
+		return "" // nothing is in force
+	}
+	return fmt.Sprint(s)
 }
 
 // policies is what has to be in force by the documents of this moment.
@@ -228,7 +249,7 @@ func (r *Rules) refresh() error {
 	if r.read != nil {
 		seen, err := stamps(r.want.Config.Documents)
 		now, found := readIndex(r.stateDir, r.network)
-		byOthers := found && now.Config.equal(r.want.Config) && slices.Equal(seen, now.Stamps)
+		byOthers := found && now.isOf(r.want.Config, seen)
 		if err == nil && slices.Equal(seen, r.want.Stamps) && !byOthers {
 			return nil
 		}
@@ -248,6 +269,9 @@ func (r *Rules) inForce(p *firewall.Policies, c *contents, counted []firewall.Co
 		r.want.Used = append(r.want.Used, key)
 	}
 	slices.Sort(r.want.Used)
+	if !r.kept {
+		r.want.Making = making
+	}
 	var before []firewall.Count
 	if _, old, err := readState(r.stateDir, r.network); err == nil {
 		before = old.Counted
@@ -275,7 +299,7 @@ func Sum(before, since []firewall.Count) []firewall.Count {
 	var out []firewall.Count
 	at := map[firewall.Count]int{} // by what it is about
 	for _, c := range slices.Concat(before, since) {
-		about := firewall.Count{Group: c.Group, Direction: c.Direction, Rule: c.Rule}
+		about := c.About()
 		i, known := at[about]
 		if !known {
 			i, at[about] = len(out), len(out)

@@ -249,6 +249,36 @@ func TestCountersAndFlush(t *testing.T) {
 	t.Logf("%d steps", len(steps))
 }
 
+// A new version that makes other rules of the same documents puts its own in force.
+func TestUpgradeComesInForce(t *testing.T) {
+	s := newScene(t)
+	s.config.Subnet = "web"
+	s.write("80", false)
+	one := firewall.Count{Group: "g", Direction: nsg.Inbound, Rule: "r", Packets: 1, Bytes: 60}
+	s.apply(s.mustOpen(), one)
+	now, read, err := readState(s.state, "pods")
+	must(t, err)
+	now.Making = making - 1
+	must(t, writeState(s.state, "pods", now, read))
+	r := s.mustOpen()
+	s.wantStale(r, true)
+	if p := s.apply(r); !allows(p.Subnet, 80) {
+		t.Error("the rules are not those of the documents")
+	}
+	s.wantStale(s.mustOpen(), false)
+	v, err := InForce(s.state, "pods")
+	must(t, err)
+	if got := v.Counted(); len(got) != 1 || got[0] != one {
+		t.Errorf("counted %+v", got)
+	}
+
+	now.Making = making - 1
+	must(t, writeState(s.state, "pods", now, read))
+	s.raw("{") // what is in force stays until there is something better
+	s.wantStale(s.mustOpen(), false)
+	t.Log("2 upgrades")
+}
+
 func TestDamagedStateIsReadAnew(t *testing.T) {
 	s := newScene(t)
 	s.write("80", false)

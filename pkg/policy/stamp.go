@@ -27,16 +27,24 @@ func stamps(paths []string) ([]stamp, error) {
 			return nil, err
 		}
 		for _, f := range files {
-			info, err := os.Stat(f)
+			s, err := stampOf(f)
 			if err != nil {
 				return nil, fmt.Errorf("look at document %s: %w", f, err)
-			}
-			s := stamp{Path: f, Size: info.Size(), Written: info.ModTime().UnixNano()}
-			if sys, ok := info.Sys().(*syscall.Stat_t); ok {
-				s.Inode, s.Changed = sys.Ino, sys.Ctim.Nano()
 			}
 			out = append(out, s)
 		}
 	}
 	return out, nil
+}
+
+func stampOf(path string) (stamp, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return stamp{}, err
+	}
+	s := stamp{Path: path, Size: info.Size(), Written: info.ModTime().UnixNano()}
+	if sys, ok := info.Sys().(*syscall.Stat_t); ok {
+		s.Inode, s.Changed = sys.Ino, sys.Ctim.Nano()
+	}
+	return s, nil
 }

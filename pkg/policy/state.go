@@ -14,7 +14,9 @@ import (
 	"strings"
 
 	"github.com/vnet-cni/vnet-cni/pkg/firewall"
+	"github.com/vnet-cni/vnet-cni/pkg/nexthop"
 	"github.com/vnet-cni/vnet-cni/pkg/nsg"
+	"github.com/vnet-cni/vnet-cni/pkg/routes"
 )
 
 // The files of a network in the state directory.
@@ -26,16 +28,29 @@ const (
 // format is raised when a file of an older version of this program cannot be read.
 const format = 1
 
+// making is raised when other rules, sets or routes are made of the same documents than
+// before: after an upgrade the next verb puts its own in force.
+const making = 1
+
 // index is the first line of the state file: what a verb has to know when nothing
 // changed. The second line is the contents.
 type index struct {
 	Format int      `json:"format"`
+	Making int      `json:"making,omitempty"` // of what is in force
 	Config Config   `json:"config"`
 	Stamps []stamp  `json:"stamps"`
 	Subnet string   `json:"subnet,omitempty"` // key of the subnet's group
 	Used   []string `json:"used,omitempty"`   // keys of the groups of interfaces that are in force
 
+	RouteTable string         `json:"routeTable,omitempty"` // id or name of the one that Routes are from
+	Routes     []routes.Route `json:"routes,omitempty"`     // what pods' packets take beside the node's own
+
 	Groups []groupName `json:"groups"`
+}
+
+// isOf reports whether this version made what is in force, of documents with the stamps.
+func (i index) isOf(c Config, seen []stamp) bool {
+	return i.Making == making && i.Config.equal(c) && slices.Equal(i.Stamps, seen)
 }
 
 // groupName is how a group can be called.
@@ -45,13 +60,18 @@ type groupName struct {
 	File string `json:"file,omitempty"`
 }
 
-// contents is everything else: the documents' groups, what their tags mean, and
-// what rules that were replaced had counted.
+// contents is everything else: the documents' groups, what their tags mean, what
+// rules that were replaced had counted, and the routes for questions about them.
 type contents struct {
 	Groups         []nsg.Definition          `json:"groups"`
 	VirtualNetwork []netip.Prefix            `json:"virtualNetwork"`
 	Services       map[string][]netip.Prefix `json:"services,omitempty"`
 	Counted        []firewall.Count          `json:"counted,omitempty"`
+
+	// Effective are the routes of the pods' subnet, and RouteWarnings what is odd about
+	// its table. Earlier versions wrote none, and there is never a subnet without.
+	Effective     nexthop.Routes `json:"effective,omitempty"`
+	RouteWarnings []nsg.Finding  `json:"routeWarnings,omitempty"`
 
 	made map[string]*nsg.Policy // by key, as they were asked for
 }
@@ -126,10 +146,12 @@ func writeState(stateDir, network string, i index, c *contents) error {
 }
 
 func writeFile(path string, data []byte) error {
-	if err := os.WriteFile(path+".new", data, 0o600); err != nil {
-		return fmt.Errorf("write the rules in force: %w", err)
+	err := os.WriteFile(path+".new", data, 0o600)
+	if err == nil {
+		err = os.Rename(path+".new", path)
 	}
-	if err := os.Rename(path+".new", path); err != nil {
+	if err != nil {
+		_ = os.Remove(path + ".new") // gives a full disk its space back
 		return fmt.Errorf("write the rules in force: %w", err)
 	}
 	return nil
@@ -176,7 +198,7 @@ func Networks(stateDir string) ([]string, error) {
 
 // Forget removes what is known of a network whose rules are gone.
 func Forget(stateDir, network string) error {
-	for _, suffix := range []string{stateSuffix, rejectedSuffix} {
+	for _, suffix := range []string{stateSuffix, stateSuffix + ".new", rejectedSuffix} {
 		if err := os.Remove(filepath.Join(stateDir, network+suffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("forget the rules of network %s: %w", network, err)
 		}

@@ -26,18 +26,17 @@ func InForce(stateDir, network string) (*View, error) {
 	return &View{Config: i.Config, index: i, contents: c}, nil
 }
 
-// OfDocuments returns what the documents of a configuration say, whether or not
-// any network obeys them. Its findings are those of the files, not of the groups.
-func OfDocuments(c Config) (*View, []nsg.Finding, error) {
-	d := arm.Load(c.Documents)
+// OfDocuments returns what the documents say to a configuration, whether or not any
+// network obeys them.
+func OfDocuments(c Config, d *arm.Documents) (*View, error) {
 	if err := d.Err(); err != nil {
-		return nil, d.Findings, err
+		return nil, err
 	}
 	i, read, err := loaded(c, d)
 	if err != nil {
-		return nil, d.Findings, err
+		return nil, err
 	}
-	return &View{Config: c, index: i, contents: read}, d.Findings, nil
+	return &View{Config: c, index: i, contents: read}, nil
 }
 
 // Subnet returns the key of the subnet's group; "" when it has none.
@@ -45,6 +44,15 @@ func (v *View) Subnet() string { return v.index.Subnet }
 
 // Key finds a group by its name or resource id, and returns what stands for it.
 func (v *View) Key(nameOrID string) (string, error) { return v.index.key(nameOrID) }
+
+// Keys returns what stands for each group, in the order of the documents.
+func (v *View) Keys() []string {
+	var keys []string
+	for _, g := range v.index.Groups {
+		keys = append(keys, keyOf(g.Name, g.ID))
+	}
+	return keys
+}
 
 // Name returns the name of the group with the key.
 func (v *View) Name(key string) string {
@@ -61,6 +69,9 @@ func (v *View) Used() []string { return v.index.Used }
 
 // Policy makes the policy of the group with the key.
 func (v *View) Policy(key string) (*nsg.Policy, error) { return v.contents.policy(key) }
+
+// Tags returns what service tags mean to the rules.
+func (v *View) Tags() nsg.Tags { return v.contents.tags() }
 
 // Counted returns what rules that are not in the kernel any more had counted.
 func (v *View) Counted() []firewall.Count { return v.contents.Counted }
