@@ -19,6 +19,7 @@ import (
 	"github.com/vnet-cni/vnet-cni/ipam"
 	"github.com/vnet-cni/vnet-cni/pkg/cnierr"
 	"github.com/vnet-cni/vnet-cni/pkg/firewall"
+	"github.com/vnet-cni/vnet-cni/pkg/jsonwrite"
 	"github.com/vnet-cni/vnet-cni/pkg/link"
 	"github.com/vnet-cni/vnet-cni/pkg/policy"
 )
@@ -41,17 +42,60 @@ type Record struct {
 	ASGs   []string `json:"asgs,omitempty"`   // in lower case
 	Lost   bool     `json:"lost,omitempty"`   // it may be in sets of other groups: the store was lost, or Choose is under way
 
+	// Foreign is of a pod that another main plugin attached. Its links and addresses are
+	// that plugin's: here it is judged, and nothing else.
+	Foreign bool  `json:"foreign,omitempty"`
+	Ends    []End `json:"ends,omitempty"` // of such a pod: the pairs that its packets come through
+	// Fresh are those of its addresses that flows may be tracked of which began before it
+	// was judged.
+	Fresh []netip.Addr `json:"fresh,omitempty"`
+
 	Delegate *Delegate `json:"delegate,omitempty"` // nil: the address is from our own store
 	DNS      types.DNS `json:"dns,omitzero"`       // what a foreign IPAM plugin answered
 }
 
 // Encode returns the record as a lease keeps it.
 func (r Record) Encode() (json.RawMessage, error) {
-	b, err := json.Marshal(r)
+	var o jsonwrite.Object
+	o.String("hostVeth", r.HostVeth)
+	o.String("sandbox", r.Sandbox)
+	o.String("pod", r.Pod)
+	o.String("podMAC", r.PodMAC)
+	o.String("uplink", r.Uplink)
+	err := seldom(&o, "routes", r.Routes, len(r.Routes) > 0)
+	o.Bool("masquerade", r.Masquerade)
+	o.Strings("except", texts(r.Except))
+	o.Bool("judged", r.Judged)
+	o.String("group", r.Group)
+	o.String("next", r.Next)
+	o.Strings("asgs", r.ASGs)
+	o.Bool("lost", r.Lost)
+	o.Bool("foreign", r.Foreign)
+	err = errors.Join(err, seldom(&o, "ends", r.Ends, len(r.Ends) > 0))
+	o.Strings("fresh", texts(r.Fresh))
+	err = errors.Join(err, seldom(&o, "delegate", r.Delegate, r.Delegate != nil),
+		seldom(&o, "dns", r.DNS, !r.DNS.IsEmpty()))
 	if err != nil {
 		return nil, fmt.Errorf("encode the record of %s: %w", r.HostVeth, err)
 	}
-	return b, nil
+	return o.JSON(), nil
+}
+
+// seldom adds a member that most records lack.
+func seldom(o *jsonwrite.Object, key string, value any, there bool) error {
+	if !there {
+		return nil
+	}
+	b, err := json.Marshal(value)
+	o.Raw(key, b)
+	return err
+}
+
+func texts[T fmt.Stringer](values []T) (list []string) {
+	for _, v := range values {
+		list = append(list, v.String())
+	}
+	return list
 }
 
 // Of returns the record in a lease. A lease of vnet-ipam under another main
@@ -63,7 +107,7 @@ func Of(l ipam.Lease) (r Record, ours bool, err error) {
 	if err := json.Unmarshal(l.Attachment, &r); err != nil {
 		return Record{}, false, fmt.Errorf("decode the record in the lease of %s: %w", l.ContainerID, err)
 	}
-	return r, r.HostVeth != "", nil
+	return r, r.HostVeth != "" || r.Foreign, nil
 }
 
 // Addrs returns a lease's addresses without their subnets' lengths.
@@ -79,7 +123,11 @@ func Addrs(l ipam.Lease) []netip.Addr {
 type Node struct {
 	Host     *link.Host
 	Firewall *firewall.Firewall
-	step     func(name string) // called before each step of a change; tests interrupt there
+	// Brief says that this process ends after a Remove: it need not wait for the
+	// memory of the link that the kernel has taken down (link.Host.PartWithVeth).
+	Brief bool
+
+	step func(name string) // called before each step of a change; tests interrupt there
 }
 
 func (n *Node) at(step string) {
@@ -97,7 +145,7 @@ func OpenNode() (*Node, error) {
 	fw, err := firewall.Open()
 	if err != nil {
 		host.Close()
-		return nil, cnierr.Wrap(cnierr.Firewall, err)
+		return nil, OfFirewall(err)
 	}
 	return &Node{Host: host, Firewall: fw}, nil
 }
@@ -112,11 +160,21 @@ func (n *Node) Close() {
 // moment reachable unfiltered: link, proxy entry, flows, sets. What is gone already
 // is success. Then it calls release, which lets the lease go: that has to outlive
 // all of it, as it is how the rest is found when this process dies half-way.
+//
+// The links of another main plugin's pod stay, but down: a pod that still lives
+// reaches nobody from then on.
 func (n *Node) Remove(stateDir, network string, k ipam.Key, r Record, addrs []netip.Addr, release func() error) error {
-	if err := n.Host.DeleteVeth(r.HostVeth); err != nil {
+	if r.Foreign {
+		return n.removeForeign(stateDir, network, k, r, addrs, release)
+	}
+	deleteVeth := n.Host.DeleteVeth
+	if n.Brief {
+		deleteVeth = n.Host.PartWithVeth
+	}
+	if err := deleteVeth(r.HostVeth); err != nil {
 		return cnierr.Wrap(cnierr.Kernel, err)
 	}
-	return cnierr.Wrap(cnierr.Firewall, n.Firewall.Leaving(stateDir, func() error {
+	return OfFirewall(n.Firewall.Leaving(stateDir, func() error {
 		if err := r.refresh(stateDir, network, k); err != nil {
 			return err
 		}
@@ -145,7 +203,7 @@ func (r *Record) refresh(stateDir, network string, k ipam.Key) error {
 	return nil
 }
 
-// Forget takes an address whose link is gone off the record's uplink and out of
+// Forget takes an address whose link is gone off the record's uplink, the routes and
 // the packet filter, unless the node routes it to another link: then it is another
 // pod's, and this attachment got no further than to lease it.
 func (n *Node) Forget(network string, r Record, a netip.Addr) error {
@@ -160,9 +218,12 @@ func (n *Node) Forget(network string, r Record, a netip.Addr) error {
 		return err
 	}
 	if err := n.Firewall.ForgetFlows(a); err != nil {
-		return cnierr.Wrap(cnierr.Firewall, err)
+		return OfFirewall(err)
 	}
-	return cnierr.Wrap(cnierr.Firewall, n.Firewall.RemovePod(network, r.FilterPod(a)))
+	if err := forgetRoutes(a); err != nil {
+		return cnierr.Wrap(cnierr.Kernel, err)
+	}
+	return OfFirewall(n.Firewall.RemovePod(network, r.FilterPod(a)))
 }
 
 // RemoveProxy ends the node's answers for the addresses on the uplink; "" is none.
@@ -185,6 +246,16 @@ func Store(dir, network string) *ipam.Store {
 	})
 }
 
+// StoreOfAny is Store for a network that may be another main plugin's, of whose leases the
+// kernel shows nothing: in the place of a damaged store no empty one is made.
+func StoreOfAny(dir, network string) *ipam.Store {
+	return ipam.New(ipam.Options{
+		Dir: dir, Network: network,
+		Rebuild:  func() ([]ipam.Lease, error) { return Rebuild(dir, network) },
+		Doubtful: !IsChained(network) && !policy.Exists(dir, network),
+	})
+}
+
 // Problems returns what is wrong with an attachment, in words for people: in the
 // kernel's view of both ends, and in the firewall. It changes nothing.
 func (n *Node) Problems(stateDir, network string, l ipam.Lease, r Record) ([]string, error) {
@@ -196,6 +267,27 @@ func (n *Node) Problems(stateDir, network string, l ipam.Lease, r Record) ([]str
 		return nil, cnierr.Wrap(cnierr.Kernel, err)
 	}
 	defer sandbox.Close()
+	problems, err := n.linkProblems(sandbox, l, r)
+	if err != nil {
+		return nil, err
+	}
+	rules := r.Rules(network, stateDir, Addrs(l))
+	more, err := n.Firewall.Problems(rules, r.FilterPod(Addrs(l)...))
+	if err != nil {
+		return nil, OfFirewall(err)
+	}
+	problems = append(problems, more...)
+	if !r.Judged {
+		return problems, nil
+	}
+	more, _, err = RoutingProblems(stateDir, network, Addrs(l)...)
+	return append(problems, more...), cnierr.Wrap(cnierr.Kernel, err)
+}
+
+func (n *Node) linkProblems(sandbox *link.Sandbox, l ipam.Lease, r Record) ([]string, error) {
+	if r.Foreign {
+		return n.endProblems(sandbox, l, r)
+	}
 	mac, err := net.ParseMAC(r.PodMAC)
 	if err != nil {
 		return nil, cnierr.Wrap(cnierr.Store, fmt.Errorf("record of %s: %w", r.HostVeth, err))
@@ -204,35 +296,28 @@ func (n *Node) Problems(stateDir, network string, l ipam.Lease, r Record) ([]str
 		HostName: r.HostVeth, PodName: l.IfName, PodMAC: mac,
 		Addrs: Addrs(l), Routes: r.Routes, Uplink: r.Uplink,
 	})
-	if err != nil {
-		return nil, cnierr.Wrap(cnierr.Kernel, err)
-	}
-	rules := r.Rules(network, stateDir, Addrs(l))
-	more, err := n.Firewall.Problems(rules, r.FilterPod(Addrs(l)...))
-	if err != nil {
-		return nil, cnierr.Wrap(cnierr.Firewall, err)
-	}
-	return append(problems, more...), nil
+	return problems, cnierr.Wrap(cnierr.Kernel, err)
 }
 
 // FilterPod is what the packet filter knows of the attachment and these of its
 // addresses.
 func (r Record) FilterPod(addrs ...netip.Addr) firewall.Pod {
-	return firewall.Pod{Addrs: addrs, Group: r.Group, Next: r.Next, ASGs: r.ASGs, Lost: r.Lost}
+	p := firewall.Pod{Addrs: addrs, Group: r.Group, Next: r.Next, ASGs: r.ASGs, Lost: r.Lost, Foreign: r.Foreign}
+	for _, e := range r.Ends {
+		p.Devices = append(p.Devices, e.Device)
+	}
+	return p
 }
 
 // Rules is what the firewall has to hold for the attachment's network. Without a
 // state directory it is for comparing only.
 func (r Record) Rules(network, stateDir string, addrs []netip.Addr) firewall.Network {
 	n := firewall.Network{
-		Name: network, StateDir: stateDir, Masquerade: r.Masquerade, Except: r.Except,
+		Name: network, StateDir: stateDir, Foreign: IsChained(network), Masquerade: r.Masquerade, Except: r.Except,
 		Pods:     func() ([]netip.Addr, error) { return leased(stateDir, network) },
 		NodePods: func() ([]netip.Addr, error) { return leasedOnNode(stateDir) },
 	}
-	for _, a := range addrs {
-		n.IPv4 = n.IPv4 || a.Is4()
-		n.IPv6 = n.IPv6 || a.Is6()
-	}
+	n.IPv4, n.IPv6 = families(addrs)
 	if r.Judged && policy.Exists(stateDir, network) { // the configuration may have left it meanwhile
 		n.Judging = &firewall.Judging{Groups: firewall.GroupsOf(r.FilterPod()), Pods: Pods(stateDir, network), Load: func() (*firewall.Policies, error) {
 			return inForce(stateDir, network)

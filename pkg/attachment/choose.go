@@ -38,16 +38,16 @@ func (n *Node) Choose(stateDir, network string, k ipam.Key, group string, asgs [
 		c.asgs = append(c.asgs, strings.ToLower(asg))
 	}
 	if err := n.Firewall.Alone(stateDir, c.begin); err != nil || !c.begun {
-		return false, cnierr.Wrap(cnierr.Firewall, err)
+		return false, OfFirewall(err)
 	}
 	if err := c.install(rules); err != nil {
 		if _, _, found, failed := c.attached(); failed == nil && !found {
 			return false, nil // and with it went the need for the rules
 		}
-		return false, cnierr.Wrap(cnierr.Firewall, err)
+		return false, OfFirewall(err)
 	}
 	err = n.Firewall.Alone(stateDir, c.end)
-	return c.done && err == nil, cnierr.Wrap(cnierr.Firewall, err)
+	return c.done && err == nil, OfFirewall(err)
 }
 
 // choice is a Choose on its way.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/vishvananda/netns"
 
+	"github.com/vnet-cni/vnet-cni/integration/testhost"
 	"github.com/vnet-cni/vnet-cni/ipam"
 	"github.com/vnet-cni/vnet-cni/pkg/firewall"
 	"github.com/vnet-cni/vnet-cni/pkg/policy"
@@ -67,7 +68,7 @@ func groupDocument(name, access string, ports ...int) string {
 
 func (s *site) enforce() Enforced {
 	s.t.Helper()
-	done, err := s.node.Enforce(s.want, s.config, false)
+	done, err := s.node.Enforce(s.want, s.config, false, nil)
 	must(s.t, err)
 	return done
 }
@@ -94,7 +95,7 @@ func (s *site) attach(id string) {
 func (s *site) sets() string {
 	s.t.Helper()
 	var names []string
-	for line := range strings.Lines(sh(s.t, "ipset save")) {
+	for line := range strings.Lines(testhost.Sh(s.t, "ipset save")) {
 		if f := strings.Fields(line); f[0] == "add" && f[2] == s.addr.String() {
 			names = append(names, f[1])
 		}
@@ -217,7 +218,7 @@ func TestChooseKilledAtAnyStep(t *testing.T) {
 				break
 			}
 			if kills++; step > 1 && kills%2 == 0 { // on its way from one group to the other
-				sh(t, "for s in $(ipset list -n | grep -E '^vnet-(nsg|asg)-.*-4$'); do ipset -exist add $s "+s.addr.String()+"; done")
+				testhost.Sh(t, "for s in $(ipset list -n | grep -E '^vnet-(nsg|asg)-.*-4$'); do ipset -exist add $s "+s.addr.String()+"; done")
 			}
 			switch target {
 			case "api":
@@ -313,7 +314,7 @@ func TestChooseUnderTraffic(t *testing.T) {
 	go inside(t, here, func() {
 		n := 0
 		for ; !over.Load(); n++ {
-			if _, err := other.Enforce(s.want, s.config, true); err != nil {
+			if _, err := other.Enforce(s.want, s.config, true, nil); err != nil {
 				t.Errorf("install: %v", err)
 				break
 			}

@@ -30,43 +30,54 @@ func (n *Node) SyncMembers(stateDir, network string, list []members.Member) (cha
 
 // Enforced is what Enforce has found and done.
 type Enforced struct {
-	Rules    *policy.Rules // nil when there are none
-	Changed  bool          // the documents, or what they mean here, were not the ones in force
-	Repaired []string      // what was missing of rules, sets and members, in words for people
-	Rejected string        // why today's documents are not in force but the last good ones; "": they are
+	Rules    *policy.Rules  // nil when there are none
+	Pods     []firewall.Pod // that the rules were to have, those of other nodes included
+	Changed  bool           // the documents, or what they mean here, were not the ones in force
+	Repaired []string       // what was missing of rules, sets, members and routes, in words for people
+	Unrouted []string       // why routes drop what is for an appliance
+	Rejected string         // why today's documents are not in force but the last good ones; "": they are
 }
 
-// Enforce puts the documents of a network in force and repairs its rules and the
-// memberships of its pods, also where it has no pod yet. want is the network as its
+// Enforce puts the documents of a network in force and repairs its rules, the
+// memberships of its pods and their routes, also where it has no pod yet. want is the network as its
 // pods are attached, its families included; what judges it is set here. With anew the
 // rules are installed even if nothing seems to be missing, for damage that only a
 // listing would show; without it no program is started and no lock taken when nothing
-// is. Members that other nodes' pods are no longer are for SyncMembers to find.
+// is. Who gives the same seen each time, empty at first, has them listed instead, and
+// installed if they are not as they were. Members that other nodes' pods are no longer are for SyncMembers to find.
 //
 // Broken documents are an error only where there are no good ones in force.
-func (n *Node) Enforce(want firewall.Network, c policy.Config, anew bool) (Enforced, error) {
-	list := Pods(want.StateDir, want.Name)
-	rules, err := policy.Open(want.StateDir, want.Name, c, list)
+func (n *Node) Enforce(want firewall.Network, c policy.Config, anew bool, seen *firewall.Listing) (Enforced, error) {
+	rules, err := OpenRules(want.StateDir, want.Name, c)
 	if err != nil {
 		return Enforced{}, err
 	}
+	list := Pods(want.StateDir, want.Name)
 	pods, err := list()
 	if err != nil {
 		return Enforced{}, err
 	}
 	want.Judging = rules.Judging(pods...)
-	want.Judging.Wait, want.Judging.Anew = true, anew
-	done := Enforced{Rules: rules, Changed: want.Judging.Stale()}
+	want.Judging.Wait, want.Judging.Anew, want.Judging.Listing = true, anew, seen
+	done := Enforced{Rules: rules, Pods: pods, Changed: want.Judging.Stale()}
 	if done.Repaired, err = n.Firewall.Problems(want, pods...); err != nil {
 		return done, err
 	}
 	if err := n.Firewall.Ensure(want); err != nil {
 		return done, err
 	}
+	if seen != nil && len(done.Repaired) == 0 {
+		done.Repaired = seen.Drift
+	}
 	if anew || len(done.Repaired) > 0 {
 		if err := n.Firewall.Admit(want, list); err != nil {
 			return done, err
 		}
+	}
+	var rerouted []string
+	rerouted, done.Unrouted, err = n.enforceRoutes(want.StateDir, rules.Routing(), pods, anew)
+	if done.Repaired = append(done.Repaired, rerouted...); err != nil {
+		return done, err
 	}
 	done.Rejected = policy.Rejected(want.StateDir, want.Name)
 	return done, nil

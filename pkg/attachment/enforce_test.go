@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vnet-cni/vnet-cni/integration/testhost"
 	"github.com/vnet-cni/vnet-cni/pkg/firewall"
 	"github.com/vnet-cni/vnet-cni/pkg/members"
 	"github.com/vnet-cni/vnet-cni/pkg/policy"
@@ -22,7 +23,7 @@ func (s *site) sync(list ...members.Member) bool {
 
 // inSets counts the sets with the address.
 func (s *site) inSets(addr string) int {
-	return strings.Count(sh(s.t, "ipset save")+"\n", " "+addr+"\n")
+	return strings.Count(testhost.Sh(s.t, "ipset save")+"\n", " "+addr+"\n")
 }
 
 // What an agent does: members come and go, and the rules of their groups follow.
@@ -57,7 +58,7 @@ func TestSyncMembersAndEnforce(t *testing.T) {
 		}
 	})
 	for _, damage := range []string{"ipset flush", "iptables -w -t mangle -F VNET-FORWARD"} {
-		sh(t, damage)
+		testhost.Sh(t, damage)
 		for range 2000 { // the kernel lets go of a set a moment later
 			if problems, err := s.node.Firewall.Problems(s.want, pods(t, s)...); err != nil || len(problems) > 0 {
 				break
@@ -77,7 +78,7 @@ func TestSyncMembersAndEnforce(t *testing.T) {
 	s.remove()
 	s.sync()
 	must(t, s.node.Firewall.Remove(s.state, siteNetwork))
-	if left := sh(t, "ipset list -n"); left != "" {
+	if left := testhost.Sh(t, "ipset list -n"); left != "" {
 		t.Errorf("left behind: %s", left)
 	}
 }
@@ -97,7 +98,7 @@ func TestBrokenMembers(t *testing.T) {
 	s.sync(far)
 	file := filepath.Join(s.state, siteNetwork+".members")
 	must(t, os.WriteFile(file, []byte("noise"), 0o600))
-	if _, err := s.node.Enforce(s.want, s.config, false); err == nil || !strings.Contains(err.Error(), file) {
+	if _, err := s.node.Enforce(s.want, s.config, false, nil); err == nil || !strings.Contains(err.Error(), file) {
 		t.Errorf("a broken file: %v; want an error that names it", err)
 	}
 	if got := s.inSets("10.241.5.1"); got != 3 {

@@ -83,6 +83,9 @@ func leasedOnNode(stateDir string) ([]netip.Addr, error) {
 	}
 	var list []netip.Addr
 	for _, n := range networks {
+		if IsChained(n) {
+			continue // not ours to guard
+		}
 		addrs, err := leased(stateDir, n)
 		if err != nil {
 			return nil, err

@@ -4,16 +4,15 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"reflect"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/vishvananda/netns"
 
+	"github.com/vnet-cni/vnet-cni/integration/testhost"
 	"github.com/vnet-cni/vnet-cni/ipam"
 	"github.com/vnet-cni/vnet-cni/pkg/firewall"
 	"github.com/vnet-cni/vnet-cni/pkg/link"
@@ -26,35 +25,12 @@ func must(t testing.TB, err error) {
 	}
 }
 
-func sh(t testing.TB, command string) string {
-	t.Helper()
-	var stderr strings.Builder // ip warns there of namespaces that others delete meanwhile
-	cmd := exec.Command("sh", "-ec", command)
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("%s: %v\n%s%s", command, err, out, stderr.String())
-	}
-	return strings.TrimSpace(string(out))
-}
-
 // inNode puts the test into a namespace of its own, without a name, that plays
 // the node with the uplink up0.
 func inNode(t testing.TB) *Node {
 	t.Helper()
-	runtime.LockOSThread()
-	before, err := netns.Get()
-	must(t, err)
-	t.Cleanup(func() {
-		if netns.Set(before) == nil {
-			runtime.UnlockOSThread() // else the thread dies with the goroutine
-		}
-		before.Close()
-	})
-	ns, err := netns.New()
-	must(t, err)
-	ns.Close()
-	sh(t, "ip link set lo up; ip link add up0 type veth peer name far0; ip link set up0 up; ip link set far0 up")
+	testhost.Enter(t)
+	testhost.Sh(t, "ip link set lo up; ip link add up0 type veth peer name far0; ip link set up0 up; ip link set far0 up")
 	n, err := OpenNode()
 	must(t, err)
 	t.Cleanup(n.Close)
@@ -110,7 +86,7 @@ func attach(t testing.TB, n *Node, network, id string, flat bool, list []netip.A
 // tables is what the node's kernel holds of pods.
 func tables(t testing.TB) string {
 	t.Helper()
-	return sh(t, "ip -o link | grep -o 'vnet[^@]*' || true; ip route; ip -6 route | grep -v fe80 || true; ip neigh show proxy; ip -6 neigh show proxy")
+	return testhost.Sh(t, "ip -o link | grep -o 'vnet[^@]*' || true; ip route; ip -6 route | grep -v fe80 || true; ip neigh show proxy; ip -6 neigh show proxy")
 }
 
 func TestRebuild(t *testing.T) {
@@ -199,7 +175,7 @@ func TestRemoveOfAHalf(t *testing.T) {
 			n := inNode(t)
 			list := addrs("10.241.4.7", "fd00:241::7")
 			r := attach(t, n, "pods", "c1", true, list)
-			sh(t, strings.ReplaceAll(row, "HOST", r.HostVeth))
+			testhost.Sh(t, strings.ReplaceAll(row, "HOST", r.HostVeth))
 			must(t, n.Remove(t.TempDir(), "pods", ipam.Key{}, r, list, func() error { return nil }))
 			if after := tables(t); strings.Contains(after, "10.241.4.7") || strings.Contains(after, "241::7") || strings.Contains(after, r.HostVeth) {
 				t.Errorf("left behind:\n%s", after)
@@ -232,7 +208,7 @@ func TestProblems(t *testing.T) {
 	if got := look(); got != "" {
 		t.Errorf("a healthy pod: %q", got)
 	}
-	sh(t, "ip route del 10.241.4.7")
+	testhost.Sh(t, "ip route del 10.241.4.7")
 	for range 2 {
 		if got := look(); got != "the node's route to 10.241.4.7 through "+r.HostVeth+" is gone" {
 			t.Errorf("without a route: %q", got)

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/vishvananda/netns"
+
+	"github.com/vnet-cni/vnet-cni/integration/testhost"
 )
 
 // inside runs do in a thread of the namespace.
@@ -39,13 +41,13 @@ func (s *site) prober() *prober {
 	s.t.Cleanup(func() { client.Close() })
 	must(s.t, netns.Set(here))
 	must(s.t, os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0))
-	sh(s.t, fmt.Sprintf("ip link add cl0 type veth peer name eth0 netns /proc/%d/fd/%d; ip addr add 10.99.0.1/24 dev cl0; ip link set cl0 up", os.Getpid(), int(client)))
+	testhost.Sh(s.t, fmt.Sprintf("ip link add cl0 type veth peer name eth0 netns /proc/%d/fd/%d; ip addr add 10.99.0.1/24 dev cl0; ip link set cl0 up", os.Getpid(), int(client)))
 	r, _ := s.record()
 	pod, err := netns.GetFromPath(r.Sandbox)
 	must(s.t, err)
 	defer pod.Close()
 	must(s.t, netns.Set(client))
-	sh(s.t, "ip addr add 10.99.0.2/24 dev eth0; ip link set eth0 up; ip route add default via 10.99.0.1")
+	testhost.Sh(s.t, "ip addr add 10.99.0.2/24 dev eth0; ip link set eth0 up; ip route add default via 10.99.0.1")
 	must(s.t, netns.Set(pod))
 	p := &prober{client: client, to: s.addr}
 	p.opened, p.closed = listenUDP(s.t, openPort), listenUDP(s.t, closedPort)

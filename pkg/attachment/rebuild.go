@@ -3,6 +3,7 @@ package attachment
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/vnet-cni/vnet-cni/ipam"
 	"github.com/vnet-cni/vnet-cni/pkg/firewall"
@@ -13,6 +14,9 @@ import (
 // Rebuild returns the leases that the kernel still shows of a network whose
 // store was lost.
 func Rebuild(stateDir, network string) ([]ipam.Lease, error) {
+	if IsChained(network) {
+		return rebuildChained(stateDir, network)
+	}
 	host, err := link.OpenHost()
 	if err != nil {
 		return nil, err
@@ -91,6 +95,57 @@ func (g *groups) close() {
 	if g != nil {
 		g.firewall.Close()
 	}
+}
+
+// OpenRules is policy.Open for the attachments of a network. Where the state was lost, what
+// is in force with it, their store could be rebuilt without their groups only: then they
+// are found again among those of the documents.
+func OpenRules(stateDir, network string, c policy.Config) (*policy.Rules, error) {
+	rules, err := policy.Open(stateDir, network, c, Pods(stateDir, network))
+	if err != nil {
+		return rules, err
+	}
+	if v := rules.Unrecorded(); v != nil {
+		err = recallAll(stateDir, network, v)
+	}
+	return rules, err
+}
+
+// recallAll adds their groups to the records of the pods that the kernel still judges.
+func recallAll(stateDir, network string, v *policy.View) error {
+	fw, err := firewall.Open()
+	if err != nil {
+		return err
+	}
+	defer fw.Close()
+	judged, err := fw.Members(network)
+	if err != nil || len(judged) == 0 {
+		return err
+	}
+	g := &groups{firewall: fw, network: network, keys: v.Keys(), asgs: v.ASGs()}
+	return fw.Alone(stateDir, func() error {
+		leases, err := Store(stateDir, network).Leases()
+		if err != nil {
+			return err
+		}
+		for _, l := range leases {
+			isJudged := func(a netip.Addr) bool { return slices.Contains(judged, a) }
+			r, ours, err := Of(l)
+			if err != nil || !ours || !r.Lost || r.Group != "" || !slices.ContainsFunc(Addrs(l), isJudged) {
+				continue
+			}
+			if err := g.recall(&r, Addrs(l)); err != nil {
+				return err
+			}
+			if l.Attachment, err = r.Encode(); err != nil {
+				return err
+			}
+			if err := Store(stateDir, network).Record(l); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // recall adds the groups to the record. It stays marked as lost: a group that no

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/containernetworking/cni/pkg/types"
 	"pgregory.net/rapid"
 
 	"github.com/vnet-cni/vnet-cni/ipam"
@@ -42,13 +43,24 @@ func drawRecord(t *rapid.T) Record {
 	r := Record{
 		HostVeth: rapid.StringMatching(`vnet[0-9a-f]{11}`).Draw(t, "veth"), Sandbox: rapid.String().Draw(t, "sandbox"),
 		PodMAC: rapid.StringMatching(`([0-9a-f]{2}:){5}[0-9a-f]{2}`).Draw(t, "mac"), Uplink: rapid.StringMatching(`[a-z0-9.]{0,15}`).Draw(t, "uplink"),
-		Masquerade: rapid.Bool().Draw(t, "masquerade"),
+		Masquerade: rapid.Bool().Draw(t, "masquerade"), Pod: rapid.SampledFrom([]string{"", "default/web"}).Draw(t, "pod"),
+		Judged: rapid.Bool().Draw(t, "judged"), Lost: rapid.Bool().Draw(t, "lost"),
+		Group: rapid.StringN(0, 5, -1).Draw(t, "group"), Next: rapid.StringN(0, 5, -1).Draw(t, "next"),
+	}
+	for range rapid.IntRange(0, 2).Draw(t, "asgs") {
+		r.ASGs = append(r.ASGs, rapid.String().Draw(t, "asg"))
+	}
+	if rapid.Bool().Draw(t, "answered") {
+		r.DNS.Domain = "internal.cloudapp.net"
 	}
 	for range rapid.IntRange(0, 4).Draw(t, "routes") {
 		r.Routes = append(r.Routes, drawRoute(t))
 	}
 	for range rapid.IntRange(0, 4).Draw(t, "exceptions") {
 		r.Except = append(r.Except, drawPrefix(t, "except"))
+	}
+	for range rapid.IntRange(0, 2).Draw(t, "fresh addresses") {
+		r.Fresh = append(r.Fresh, drawAddr(t, "fresh"))
 	}
 	if rapid.Bool().Draw(t, "delegated") {
 		r.Delegate = &Delegate{Type: "host-local", Config: json.RawMessage(fmt.Sprintf(`{"n":%d,"s":"\u003c"}`, rapid.Int().Draw(t, "n")))}
@@ -109,6 +121,50 @@ func TestRecordThroughTheStore(t *testing.T) {
 		t.Errorf("addresses %v", addrs)
 	}
 	t.Log("1 lease")
+}
+
+// Encode writes what encoding/json would, so that a record which did not change is
+// the same bytes, whoever wrote it.
+func TestRecordIsEncodingJSONs(t *testing.T) {
+	count := 0
+	rapid.Check(t, func(t *rapid.T) {
+		count++
+		r := drawRecord(t)
+		r.Sandbox += "/"
+		want, err := json.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := r.Encode(); err != nil || string(got) != string(want) {
+			t.Fatalf("%s, %v; want\n%s", got, err, want)
+		}
+	})
+	t.Logf("%d records", count)
+}
+
+// A field that is new in Record is not forgotten in Encode.
+func TestEncodeHasEveryField(t *testing.T) {
+	full := Record{
+		HostVeth: "v", Sandbox: "s", Pod: "n/p", PodMAC: "m", Uplink: "u", Routes: []link.Route{{MTU: 1}},
+		Masquerade: true, Except: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
+		Judged: true, Group: "g", Next: "h", ASGs: []string{"a"}, Lost: true,
+		Foreign: true, Ends: make([]End, 1), Fresh: []netip.Addr{netip.IPv6Loopback()},
+		Delegate: &Delegate{Type: "host-local", Config: []byte("{}")}, DNS: types.DNS{Domain: "d"},
+	}
+	fields := reflect.ValueOf(full)
+	for i := range fields.NumField() {
+		if fields.Field(i).IsZero() {
+			t.Errorf("field %s is not tried", fields.Type().Field(i).Name)
+		}
+	}
+	want, err := json.Marshal(full)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := full.Encode(); err != nil || string(got) != string(want) {
+		t.Errorf("%s, %v; want\n%s", got, err, want)
+	}
+	t.Logf("%d fields", fields.NumField())
 }
 
 // A record of a pod that lives has to be readable by the next version.

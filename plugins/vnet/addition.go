@@ -13,14 +13,13 @@ import (
 	"github.com/vnet-cni/vnet-cni/pkg/netconf"
 	"github.com/vnet-cni/vnet-cni/pkg/network"
 	"github.com/vnet-cni/vnet-cni/pkg/policy"
+	"github.com/vnet-cni/vnet-cni/pkg/verb"
 )
 
 // addition is an ADD on its way: each step reads what earlier ones found out.
 type addition struct {
 	*call
-	node    *attachment.Node
-	sandbox *link.Sandbox
-	undo    *undo
+	*verb.Attempt
 
 	uplink link.Uplink
 	mtu    int
@@ -37,13 +36,13 @@ type addition struct {
 // ADD failed.
 func (a *addition) onFailure(what string, do func() error) {
 	if !a.known {
-		a.undo.push(what, do)
+		a.Undo.Push(what, do)
 	}
 }
 
 // findUplink learns where the VNet is and readies the node for routing there.
 func (a *addition) findUplink() error {
-	up, err := network.Uplink(a.node.Host, a.conf)
+	up, err := network.Uplink(a.Node.Host, a.Conf)
 	if errors.Is(err, link.ErrNoUplink) {
 		return cnierr.Wrap(cnierr.Uplink, err)
 	}
@@ -51,26 +50,18 @@ func (a *addition) findUplink() error {
 		return cnierr.Wrap(cnierr.Kernel, err)
 	}
 	a.uplink, a.mtu = up, up.MTU
-	if a.conf.MTU != 0 {
-		a.mtu = a.conf.MTU
+	if a.Conf.MTU != 0 {
+		a.mtu = a.Conf.MTU
 	}
 	a.record = attachment.Record{
-		HostVeth: a.hostVeth(), Sandbox: a.netns, PodMAC: a.podMAC().String(),
-		Routes: extraRoutes(a.conf.IPAM.Routes), Pod: a.podName(),
-		Masquerade: a.conf.Masquerade != nil, Except: network.Exceptions(a.conf, up),
+		HostVeth: a.hostVeth(), Sandbox: a.Netns, PodMAC: a.podMAC().String(),
+		Routes: extraRoutes(a.Conf.IPAM.Routes), Pod: a.PodName(),
+		Masquerade: a.Conf.Masquerade != nil, Except: network.Exceptions(a.Conf, up),
 	}
-	if a.conf.Mode == netconf.ModeVNet {
+	if a.Conf.Mode == netconf.ModeVNet {
 		a.record.Uplink = up.Name
 	}
 	return nil
-}
-
-// podName is what Kubernetes calls the pod; "" where the runtime does not tell.
-func (a *addition) podName() string {
-	if a.args.PodName == "" {
-		return ""
-	}
-	return a.args.PodNamespace + "/" + a.args.PodName
 }
 
 // extraRoutes are the configured routes besides the default, which every pod has.
@@ -97,65 +88,65 @@ func extraRoutes(routes []*types.Route) []link.Route {
 // connect makes the veth pair, or takes over the one that an earlier ADD of this
 // attachment made.
 func (a *addition) connect() error {
-	v := link.Veth{HostName: a.hostVeth(), PodName: a.key.IfName, PodMAC: a.podMAC(), MTU: a.mtu}
-	err := a.node.Host.CreateVeth(v, a.sandbox)
+	v := link.Veth{HostName: a.hostVeth(), PodName: a.Key.IfName, PodMAC: a.podMAC(), MTU: a.mtu}
+	err := a.Node.Host.CreateVeth(v, a.Sandbox)
 	if errors.Is(err, link.ErrNameTaken) {
 		return a.reconnect(v, err)
 	}
 	// Also after an error: it may be the answer that was lost, not the request.
 	// But then the link of an attachment that was there before may be the old one.
 	if err == nil || !a.known {
-		a.undo.push("delete link "+v.HostName, func() error { return a.node.Host.DeleteVeth(v.HostName) })
+		a.Undo.Push("delete link "+v.HostName, func() error { return a.Node.Host.DeleteVeth(v.HostName) })
 	}
 	return cnierr.Wrap(cnierr.Kernel, err)
 }
 
-// reconnect deals with a name that is taken: the whole pair is kept, half of one
-// is replaced, and what is not ours is left alone.
+// reconnect deals with a name that is taken: the whole pair is kept, half of one or one
+// with other MAC addresses is replaced, and what is not ours is left alone.
 func (a *addition) reconnect(v link.Veth, taken error) error {
-	host, exists, err := a.node.Host.Link(v.HostName)
+	host, exists, err := a.Node.Host.Link(v.HostName)
 	if err != nil {
 		return cnierr.Wrap(cnierr.Kernel, err)
 	}
 	if !exists {
-		return cnierr.Errorf(cnierr.InterfaceTaken, "CNI_IFNAME %q: %w", a.key.IfName, taken)
+		return cnierr.Errorf(cnierr.InterfaceTaken, "CNI_IFNAME %q: %w", a.Key.IfName, taken)
 	}
-	if alias := link.Alias(a.conf.Name, a.key.ContainerID, a.key.IfName); host.Alias != "" && host.Alias != alias {
+	if alias := link.Alias(a.Conf.Name, a.Key.ContainerID, a.Key.IfName); host.Alias != "" && host.Alias != alias {
 		return cnierr.Errorf(cnierr.InterfaceTaken, "link %s of the node is of %s, not of %s", host.Name, host.Alias, alias)
 	}
-	peer, ours, err := a.sandbox.PeerIn(host, v.PodName)
+	peer, ours, err := a.Sandbox.PeerIn(host, v.PodName)
 	if err != nil {
 		return cnierr.Wrap(cnierr.Kernel, err)
 	}
-	if ours && slices.Equal(peer.MAC, v.PodMAC) {
+	if ours && slices.Equal(peer.MAC, v.PodMAC) && slices.Equal(host.MAC, link.HostMAC) {
 		a.repair = true
 		return nil
 	}
 	if !ours && peer.Index != 0 {
-		return cnierr.Errorf(cnierr.InterfaceTaken, "CNI_IFNAME %q: %w", a.key.IfName, taken)
+		return cnierr.Errorf(cnierr.InterfaceTaken, "CNI_IFNAME %q: %w", a.Key.IfName, taken)
 	}
-	if err := a.node.Host.DeleteVeth(v.HostName); err != nil {
+	if err := a.Node.Host.DeleteVeth(v.HostName); err != nil {
 		return cnierr.Wrap(cnierr.Kernel, err)
 	}
-	a.undo.push("delete link "+v.HostName, func() error { return a.node.Host.DeleteVeth(v.HostName) })
-	return cnierr.Wrap(cnierr.Kernel, a.node.Host.CreateVeth(v, a.sandbox))
+	a.Undo.Push("delete link "+v.HostName, func() error { return a.Node.Host.DeleteVeth(v.HostName) })
+	return cnierr.Wrap(cnierr.Kernel, a.Node.Host.CreateVeth(v, a.Sandbox))
 }
 
 // configurePod gives the pod's end its addresses, neighbours and routes.
 func (a *addition) configurePod() error {
-	return cnierr.Wrap(cnierr.Kernel, a.sandbox.ConfigurePod(link.PodEnd{
-		Name: a.key.IfName, MAC: a.podMAC(), Addrs: a.addrs, Routes: a.record.Routes, Repair: a.repair,
+	return cnierr.Wrap(cnierr.Kernel, a.Sandbox.ConfigurePod(link.PodEnd{
+		Name: a.Key.IfName, MAC: a.podMAC(), Addrs: a.addrs, Routes: a.record.Routes, Repair: a.repair,
 	}))
 }
 
 // configureHost gives the node its route to the pod.
 func (a *addition) configureHost() error {
-	rules := a.record.Rules(a.conf.Name, "", a.addrs)
+	rules := a.record.Rules(a.Conf.Name, "", a.addrs)
 	if err := link.PrepareNode(a.record.Uplink, rules.IPv4, rules.IPv6); err != nil {
 		return cnierr.Wrap(cnierr.Kernel, err)
 	}
-	err := a.node.Host.ConfigureHost(link.HostEnd{
-		Name: a.hostVeth(), Alias: link.Alias(a.conf.Name, a.key.ContainerID, a.key.IfName),
+	err := a.Node.Host.ConfigureHost(link.HostEnd{
+		Name: a.hostVeth(), Alias: link.Alias(a.Conf.Name, a.Key.ContainerID, a.Key.IfName),
 		PodMAC: a.podMAC(), Addrs: a.addrs, IPv6: rules.IPv6,
 	})
 	if errors.Is(err, link.ErrAddressUsed) {
@@ -164,7 +155,7 @@ func (a *addition) configureHost() error {
 	if err != nil {
 		return cnierr.Wrap(cnierr.Kernel, err)
 	}
-	return cnierr.Wrap(cnierr.Kernel, link.Settle(a.node.Host, a.hostVeth(), a.sandbox, a.key.IfName, a.addrs))
+	return cnierr.Wrap(cnierr.Kernel, link.Settle(a.Node.Host, a.hostVeth(), a.Sandbox, a.Key.IfName, a.addrs))
 }
 
 // answer makes the node answer for the addresses on the uplink and tells the
@@ -174,10 +165,10 @@ func (a *addition) answer() error {
 		return nil
 	}
 	a.onFailure("remove the proxy neighbours", func() error {
-		return a.node.Host.RemoveProxy(a.uplink.Index, a.addrs)
+		return a.Node.Host.RemoveProxy(a.uplink.Index, a.addrs)
 	})
-	if err := a.node.Host.AddProxy(a.uplink.Index, a.addrs); err != nil {
+	if err := a.Node.Host.AddProxy(a.uplink.Index, a.addrs); err != nil {
 		return cnierr.Wrap(cnierr.Kernel, err)
 	}
-	return cnierr.Wrap(cnierr.Kernel, link.Announce(a.uplink.Index, a.uplink.MAC, a.addrs))
+	return cnierr.Wrap(cnierr.Kernel, link.Announce(a.uplink.Link, a.addrs))
 }

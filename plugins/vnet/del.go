@@ -1,8 +1,6 @@
 package main
 
 import (
-	"errors"
-
 	"github.com/containernetworking/cni/pkg/skel"
 
 	"github.com/vnet-cni/vnet-cni/ipam"
@@ -25,8 +23,9 @@ func del(cmd *skel.CmdArgs) error {
 		return err
 	}
 	defer node.Close()
+	node.Brief = true
 	store := c.store()
-	lease, _, err := store.Get(c.key)
+	lease, _, err := store.Get(c.Key)
 	if err != nil {
 		return cnierr.OfStore(err)
 	}
@@ -47,37 +46,37 @@ func (c *call) detach(node *attachment.Node, store *ipam.Store, lease ipam.Lease
 		}
 		addrs = append(addrs, routed...)
 	}
-	return node.Remove(c.conf.StateDir, c.conf.Name, c.key, record, addrs, func() error {
-		if err := c.returnForeign(record.Delegate); err != nil {
+	return node.Remove(c.Conf.StateDir, c.Conf.Name, c.Key, record, addrs, func() error {
+		if err := c.returnForeign(record); err != nil {
 			return err
 		}
-		_, _, err := store.Release(c.key)
+		_, _, err := store.Release(c.Key)
 		return cnierr.OfStore(err)
 	})
 }
 
 // uplinkName guesses where the node may answer for an attachment without a record.
 func (c *call) uplinkName(node *attachment.Node) string {
-	if c.conf.Mode != netconf.ModeVNet {
+	if c.Conf.Mode != netconf.ModeVNet {
 		return ""
 	}
-	up, err := node.Host.FindUplink(c.conf.Uplink, network.Subnets(c.conf))
+	up, err := node.Host.FindUplink(c.Conf.Uplink, network.Subnets(c.Conf))
 	if err != nil {
 		return "" // no uplink, no entry on it
 	}
 	return up.Name
 }
 
-// returnForeign gives the address back to the IPAM plugin that the record names
-// and, if it is another one, to that of the configuration: an ADD that was killed
-// early left no record.
-func (c *call) returnForeign(d *attachment.Delegate) error {
-	var errs []error
-	if d != nil {
-		errs = append(errs, d.Return(c.key, c.netns, c.path))
+// returnForeign gives the address back to the IPAM plugin that the record names. Where
+// nobody knows, for the record was lost or an ADD was killed before it wrote one, that is
+// the configuration's.
+func (c *call) returnForeign(r attachment.Record) error {
+	d := r.Delegate
+	if d == nil && r.Lost && c.Conf.IPAM.Delegated() {
+		d = c.delegate()
 	}
-	if c.conf.IPAM.Delegated() && (d == nil || d.Type != c.conf.IPAM.Type) {
-		errs = append(errs, c.delegate().Return(c.key, c.netns, c.path))
+	if d == nil {
+		return nil
 	}
-	return errors.Join(errs...)
+	return d.Return(c.Key, c.Netns, c.Path)
 }

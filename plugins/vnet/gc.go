@@ -12,41 +12,35 @@ import (
 	"github.com/vnet-cni/vnet-cni/pkg/attachment"
 	"github.com/vnet-cni/vnet-cni/pkg/cnierr"
 	"github.com/vnet-cni/vnet-cni/pkg/netconf"
+	"github.com/vnet-cni/vnet-cni/pkg/verb"
 )
 
-// gc releases every attachment of the network that the runtime does not list:
-// CNI spec section "GC". Without the list it knows nothing and touches nothing.
+// gc releases every attachment of the network that the runtime does not list.
 func gc(cmd *skel.CmdArgs) error {
-	conf, err := netconf.ParseLenient(netconf.VNet, cmd.StdinData)
-	if err != nil {
-		return err
-	}
-	if !conf.HasValidAttachments {
+	return verb.Collect(netconf.VNet, cmd, func(node *attachment.Node, c *verb.Call) error {
+		store := attachment.Store(c.Conf.StateDir, c.Conf.Name)
+		stale, err := staleLeases(node, store, c.Conf)
+		if err != nil {
+			return err
+		}
+		err = verb.Release(stale, func(l ipam.Lease) error {
+			of := *c
+			of.Key = l.Key
+			return (&call{&of}).detach(node, store, l)
+		})
+		return errors.Join(err, collectForeign(c))
+	})
+}
+
+// collectForeign is the GC of the foreign IPAM plugin, if there is one.
+func collectForeign(c *verb.Call) error {
+	if !c.Conf.IPAM.Delegated() {
 		return nil
 	}
-	node, err := attachment.OpenNode()
-	if err != nil {
-		return err
+	if err := invoke.DelegateGC(context.Background(), c.Conf.IPAM.Type, c.Stdin, nil); err != nil {
+		return cnierr.Wrap(cnierr.Delegate, fmt.Errorf("GC of IPAM plugin %s: %w", c.Conf.IPAM.Type, err))
 	}
-	defer node.Close()
-	store := attachment.Store(conf.StateDir, conf.Name)
-	stale, err := staleLeases(node, store, conf)
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for _, l := range stale {
-		c := &call{key: l.Key, path: cmd.Path, conf: conf, stdin: cmd.StdinData}
-		if err := c.detach(node, store, l); err != nil {
-			errs = append(errs, fmt.Errorf("release container %s, interface %s: %w", l.ContainerID, l.IfName, err))
-		}
-	}
-	if conf.IPAM.Delegated() {
-		if err := invoke.DelegateGC(context.Background(), conf.IPAM.Type, cmd.StdinData, nil); err != nil {
-			errs = append(errs, cnierr.Wrap(cnierr.Delegate, fmt.Errorf("GC of IPAM plugin %s: %w", conf.IPAM.Type, err)))
-		}
-	}
-	return errors.Join(errs...)
+	return nil
 }
 
 // staleLeases are the leases, and the links without a lease, of attachments that

@@ -17,13 +17,14 @@ import (
 	"github.com/vnet-cni/vnet-cni/pkg/attachment"
 	"github.com/vnet-cni/vnet-cni/pkg/cnierr"
 	"github.com/vnet-cni/vnet-cni/pkg/link"
+	"github.com/vnet-cni/vnet-cni/pkg/netconf"
 )
 
 // lease gets the addresses: from our store in this process, or from the foreign
 // IPAM plugin that the configuration names.
 func (a *addition) lease() error {
-	a.dns = a.conf.DNS
-	if a.conf.IPAM.Delegated() {
+	a.dns = a.Conf.DNS
+	if a.Conf.IPAM.Delegated() {
 		return a.leaseForeign()
 	}
 	return a.leaseOwn()
@@ -39,7 +40,7 @@ func (a *addition) leaseOwn() error {
 		return cnierr.Wrap(cnierr.Store, err)
 	}
 	request := ipam.Request{
-		Key: a.key, Pools: a.conf.IPAM.Pools, Fixed: a.conf.RequestedIPs(a.args), Cooldown: a.conf.IPAM.Cooldown,
+		Key: a.Key, Pools: a.Conf.IPAM.Pools, Fixed: a.Conf.RequestedIPs(a.Args), Cooldown: a.Conf.IPAM.Cooldown,
 		Exclude:    append(a.uplink.Addrs(), a.uplink.Gateways...),
 		Attachment: record,
 	}
@@ -52,7 +53,7 @@ func (a *addition) leaseOwn() error {
 		occupied, err := a.occupied(l)
 		switch {
 		case err == nil && !occupied.IsValid() && created:
-			a.undo.pushRecord("release the lease", a.release)
+			a.Undo.PushRecord("release the lease", a.release)
 			return nil
 		case err == nil && !occupied.IsValid():
 			a.known = true
@@ -64,10 +65,10 @@ func (a *addition) leaseOwn() error {
 			return err
 		}
 		if slices.Contains(request.Fixed, occupied) {
-			return cnierr.Errorf(cnierr.AddressTaken, "requested address %s is in use on this node, by nobody that network %s knows", occupied, a.conf.Name)
+			return cnierr.Errorf(cnierr.AddressTaken, "requested address %s is in use on this node, by nobody that network %s knows", occupied, a.Conf.Name)
 		}
 	}
-	return cnierr.Errorf(cnierr.TryAgain, "network %s: %d addresses in a row are in use on this node without a lease", a.conf.Name, occupiedAttempts)
+	return cnierr.Errorf(cnierr.TryAgain, "network %s: %d addresses in a row are in use on this node without a lease", a.Conf.Name, occupiedAttempts)
 }
 
 // renew gives a lease that was there before this ADD today's record. What only
@@ -80,8 +81,8 @@ func (a *addition) renew(l ipam.Lease) error {
 	if bytes.Equal(record, l.Attachment) {
 		return nil
 	}
-	return cnierr.Wrap(cnierr.Firewall, a.node.Firewall.Leaving(a.conf.StateDir, func() error {
-		if now, found, err := a.store().Get(a.key); err != nil {
+	return attachment.OfFirewall(a.Node.Firewall.Leaving(a.Conf.StateDir, func() error {
+		if now, found, err := a.store().Get(a.Key); err != nil {
 			return cnierr.OfStore(err)
 		} else if found {
 			l = now // perhaps with other groups than a moment ago
@@ -98,7 +99,7 @@ func (a *addition) renew(l ipam.Lease) error {
 
 func (a *addition) withdraw(old attachment.Record) error {
 	if old.Uplink != a.record.Uplink {
-		if err := a.node.RemoveProxy(old.Uplink, a.addrs); err != nil {
+		if err := a.Node.RemoveProxy(old.Uplink, a.addrs); err != nil {
 			return err
 		}
 	}
@@ -115,9 +116,9 @@ func (a *addition) withdraw(old attachment.Record) error {
 func (a *addition) occupied(l ipam.Lease) (netip.Addr, error) {
 	var own link.Link
 	for _, addr := range attachment.Addrs(l) {
-		use, err := a.node.Host.AddressUse(addr)
+		use, err := a.Node.Host.AddressUse(addr)
 		if err == nil && use.Routed && own.Index == 0 {
-			own, _, err = a.node.Host.Link(a.hostVeth())
+			own, _, err = a.Node.Host.Link(a.hostVeth())
 		}
 		if err != nil {
 			return addr, cnierr.Wrap(cnierr.Kernel, err)
@@ -131,8 +132,8 @@ func (a *addition) occupied(l ipam.Lease) (netip.Addr, error) {
 
 // yield gives a lease back whose address is somebody else's.
 func (a *addition) yield(occupied netip.Addr, cause error) error {
-	if err := a.node.Firewall.Leaving(a.conf.StateDir, a.release); err != nil {
-		return err
+	if err := a.Node.Firewall.Leaving(a.Conf.StateDir, a.release); err != nil {
+		return attachment.OfFirewall(err)
 	}
 	if cause != nil {
 		return cause
@@ -141,13 +142,13 @@ func (a *addition) yield(occupied netip.Addr, cause error) error {
 }
 
 func (a *addition) release() error {
-	_, _, err := a.store().Release(a.key)
+	_, _, err := a.store().Release(a.Key)
 	return cnierr.OfStore(err)
 }
 
 func (a *addition) leaseForeign() error {
 	a.record.Delegate = a.delegate()
-	known, found, err := a.store().Get(a.key)
+	known, found, err := a.store().Get(a.Key)
 	if err != nil {
 		return cnierr.OfStore(err)
 	}
@@ -156,10 +157,10 @@ func (a *addition) leaseForeign() error {
 	}
 	// Before the call: a plugin that fails may have leased something (CNI spec,
 	// "Delegated plugin execution procedure").
-	a.undo.push("give the address back to "+a.conf.IPAM.Type, func() error {
-		return a.delegate().Return(a.key, a.netns, a.path)
+	a.Undo.Push("give the address back to "+a.Conf.IPAM.Type, func() error {
+		return a.delegate().Return(a.Key, a.Netns, a.Path)
 	})
-	result, err := delegateAdd(a.conf.IPAM.Type, a.stdin)
+	result, err := delegateAdd(a.Conf.IPAM.Type, a.Stdin)
 	if err != nil {
 		return err
 	}
@@ -188,30 +189,36 @@ func (a *addition) takeDNS(answered types.DNS) {
 
 // adopt takes over what a foreign IPAM plugin answered.
 func (a *addition) adopt(result *types100.Result) error {
-	l := ipam.Lease{Key: a.key, Since: time.Now().UTC()}
+	l := ipam.Lease{Key: a.Key, Since: time.Now().UTC()}
 	for _, ip := range result.IPs {
-		addr, ok := netip.AddrFromSlice(ip.Address.IP)
+		addr, _ := netip.AddrFromSlice(ip.Address.IP)
 		bits, _ := ip.Address.Mask.Size()
-		if !ok {
-			return cnierr.Errorf(cnierr.Delegate, "%s answered with the address %q", a.conf.IPAM.Type, ip.Address.String())
+		if reason := netconf.UnicastFault(addr.Unmap()); reason != "" {
+			return cnierr.Errorf(cnierr.Delegate, "%s answered with the address %s, which %s", a.Conf.IPAM.Type, ip.Address.String(), reason)
 		}
 		l.Addresses = append(l.Addresses, netip.PrefixFrom(addr.Unmap(), bits))
 	}
 	if len(l.Addresses) == 0 {
-		return cnierr.Errorf(cnierr.Delegate, "%s answered without an address", a.conf.IPAM.Type)
+		return cnierr.Errorf(cnierr.Delegate, "%s answered without an address", a.Conf.IPAM.Type)
+	}
+	occupied, err := a.occupied(l)
+	if err != nil {
+		return err
+	}
+	if occupied.IsValid() {
+		return cnierr.Errorf(cnierr.AddressTaken, "%s answered with the address %s, which is in use on this node", a.Conf.IPAM.Type, occupied)
 	}
 	a.addrs = attachment.Addrs(l)
 	a.record.Routes = extraRoutes(result.Routes)
 	a.takeDNS(result.DNS)
-	var err error
 	if l.Attachment, err = a.record.Encode(); err != nil {
 		return cnierr.Wrap(cnierr.Store, err)
 	}
-	a.undo.pushRecord("release the lease", a.release)
+	a.Undo.PushRecord("release the lease", a.release)
 	err = a.store().Record(l)
 	if errors.Is(err, ipam.ErrTaken) {
 		// A DEL gives the address back before it releases our record of it.
-		return cnierr.Errorf(cnierr.TryAgain, "%s answered with an address that is being released: %w", a.conf.IPAM.Type, err)
+		return cnierr.Errorf(cnierr.TryAgain, "%s answered with an address that is being released: %w", a.Conf.IPAM.Type, err)
 	}
 	return cnierr.OfStore(err)
 }
@@ -221,7 +228,7 @@ func delegateAdd(plugin string, stdin []byte) (*types100.Result, error) {
 	if err != nil {
 		return nil, cnierr.Wrap(cnierr.Delegate, fmt.Errorf("ADD of IPAM plugin %s: %w", plugin, err))
 	}
-	result, err := types100.NewResultFromResult(answer)
+	result, err := netconf.CurrentResult(answer)
 	if err != nil {
 		return nil, cnierr.Errorf(cnierr.Delegate, "answer of IPAM plugin %s: %w", plugin, err)
 	}

@@ -12,14 +12,15 @@ import (
 	_ "github.com/vnet-cni/vnet-cni/pkg/lean"
 	_ "github.com/vnet-cni/vnet-cni/pkg/sysmon"
 	"github.com/vnet-cni/vnet-cni/pkg/tally"
+	"github.com/vnet-cni/vnet-cni/pkg/verb"
 )
 
 func main() {
 	cnimain.Run("vnet", skel.CNIFuncs{
-		Add:    counted(tally.Add, add),
-		Del:    counted(tally.Del, del),
-		Check:  counted(tally.Check, check),
-		Status: counted(tally.Status, status),
-		GC:     counted(tally.GC, gc),
+		Add:    verb.Counted(tally.Add, verb.AsIs, add),
+		Del:    verb.Counted(tally.Del, verb.AsIs, del),
+		Check:  verb.Counted(tally.Check, verb.AsIs, check),
+		Status: verb.Counted(tally.Status, verb.AsIs, status),
+		GC:     verb.Counted(tally.GC, verb.AsIs, gc),
 	})
 }

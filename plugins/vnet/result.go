@@ -3,12 +3,23 @@ package main
 import (
 	"net"
 	"net/netip"
+	"os"
 
 	"github.com/containernetworking/cni/pkg/types"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 
+	"github.com/vnet-cni/vnet-cni/pkg/cnierr"
+	"github.com/vnet-cni/vnet-cni/pkg/cnimain"
 	"github.com/vnet-cni/vnet-cni/pkg/link"
 )
+
+// print tells the runtime the result.
+func (a *addition) print() error {
+	if err := cnimain.PrintResult(os.Stdout, a.result(), a.Conf.CNIVersion); err != nil {
+		return cnierr.Errorf(cnierr.IO, "write the result: %w", err)
+	}
+	return nil
+}
 
 // result is what the runtime and the chained plugins are told: both ends of the
 // pair, the addresses on the pod's end, and the pod's routes.
@@ -17,7 +28,7 @@ func (a *addition) result() *types100.Result {
 		CNIVersion: types100.ImplementedSpecVersion,
 		Interfaces: []*types100.Interface{
 			{Name: a.hostVeth(), Mac: link.HostMAC.String(), Mtu: a.mtu},
-			{Name: a.key.IfName, Mac: a.podMAC().String(), Mtu: a.mtu, Sandbox: a.netns},
+			{Name: a.Key.IfName, Mac: a.podMAC().String(), Mtu: a.mtu, Sandbox: a.Netns},
 		},
 		DNS: a.dns,
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/vnet-cni/vnet-cni/pkg/cnimain"
 	"github.com/vnet-cni/vnet-cni/pkg/link"
 	"github.com/vnet-cni/vnet-cni/pkg/netconf"
+	"github.com/vnet-cni/vnet-cni/pkg/verb"
 )
 
 func ptr(i int) *int { return &i }
@@ -80,7 +81,7 @@ func plain(r link.Route) string {
 
 func testAddition(addrs ...string) *addition {
 	a := &addition{
-		call: &call{key: ipam.Key{ContainerID: "c1", IfName: "eth0"}, netns: "/run/netns/c1", conf: &netconf.Conf{Name: "pods"}},
+		call: &call{&verb.Call{Key: ipam.Key{ContainerID: "c1", IfName: "eth0"}, Netns: "/run/netns/c1", Conf: &netconf.Conf{Name: "pods"}}},
 		mtu:  1430,
 		dns:  types.DNS{Nameservers: []string{"168.63.129.16"}, Domain: "internal.cloudapp.net"},
 		record: attachment.Record{Routes: extraRoutes([]*types.Route{
@@ -136,13 +137,9 @@ func TestResultAsJSON(t *testing.T) {
 	versions := map[string]bool{}
 	for _, row := range rows {
 		versions[row.version] = true
-		converted, err := pods[row.pod].result().GetAsVersion(row.version)
-		if err != nil {
-			t.Fatalf("%s in version %s: %v", row.pod, row.version, err)
-		}
 		var out bytes.Buffer
-		if err := converted.PrintTo(&out); err != nil {
-			t.Fatal(err)
+		if err := cnimain.PrintResult(&out, pods[row.pod].result(), row.version); err != nil {
+			t.Fatalf("%s in version %s: %v", row.pod, row.version, err)
 		}
 		if got := compact(t, out.String()); got != compact(t, row.want) {
 			t.Errorf("%s in version %s:\n%s\ninstead of\n%s", row.pod, row.version, got, compact(t, row.want))

@@ -1,4 +1,4 @@
-package main
+package verb
 
 import (
 	"errors"
@@ -11,13 +11,13 @@ import (
 
 // stack gives an undo of steps that write down their names; those whose names
 // are in failing fail. A name that begins with "record" is the record's.
-func stack(names []string, failing map[string]error) (*undo, *[]string) {
-	var u undo
+func stack(names []string, failing map[string]error) (*Undo, *[]string) {
+	var u Undo
 	var ran []string
 	for _, name := range names {
-		push := u.push
+		push := u.Push
 		if strings.HasPrefix(name, "record") {
-			push = u.pushRecord
+			push = u.PushRecord
 		}
 		push("undo "+name, func() error {
 			ran = append(ran, name)
@@ -47,7 +47,7 @@ func TestUndo(t *testing.T) {
 	for _, row := range rows {
 		u, ran := stack(row.names, row.failing)
 		coded := cnierr.Wrap(cnierr.Firewall, cause)
-		err := u.unwind(coded)
+		err := u.Unwind(coded)
 		if !slices.Equal(*ran, row.ran) {
 			t.Errorf("%s: ran %q, want %q", row.what, *ran, row.ran)
 		}
@@ -63,7 +63,7 @@ func TestUndo(t *testing.T) {
 			}
 		}
 		*ran = nil
-		if again := u.unwind(cause); again != cause || len(*ran) != 0 {
+		if again := u.Unwind(cause); again != cause || len(*ran) != 0 {
 			t.Errorf("%s: unwound twice: %v, %v", row.what, again, *ran)
 		}
 	}
@@ -73,17 +73,25 @@ func TestUndo(t *testing.T) {
 // The rollback's own coded errors never hide why ADD failed.
 func TestUndoKeepsTheCausesCode(t *testing.T) {
 	u, _ := stack([]string{"a"}, map[string]error{"a": cnierr.Errorf(cnierr.Kernel, "busy")})
-	if err := u.unwind(cnierr.Errorf(cnierr.TryAgain, "full")); cnierr.Object(err).Code != cnierr.TryAgain {
+	if err := u.Unwind(cnierr.Errorf(cnierr.TryAgain, "full")); cnierr.Object(err).Code != cnierr.TryAgain {
 		t.Errorf("%v has code %d", err, cnierr.Object(err).Code)
 	}
 	t.Log("1 stack")
 }
 
-func TestUndoDisarmed(t *testing.T) {
-	u, ran := stack([]string{"record", "a"}, nil)
-	u.disarm()
-	if err := u.unwind(nil); err != nil || len(*ran) != 0 {
-		t.Errorf("a disarmed undo ran %v: %v", *ran, err)
+// With nothing to take back nobody waits for what surrounds it, as for a lock.
+func TestUndoOfNothing(t *testing.T) {
+	cause := errors.New("the cause")
+	for _, names := range [][]string{nil, {"a"}} {
+		u, ran := stack(names, nil)
+		surrounded := 0
+		err := u.UnwindBy(cause, func(unwind func() error) error {
+			surrounded++
+			return unwind()
+		})
+		if err != cause || surrounded != len(names) || len(*ran) != len(names) {
+			t.Errorf("%q: ran %q within %d, and %v", names, *ran, surrounded, err)
+		}
 	}
-	t.Log("2 steps forgotten")
+	t.Log("2 stacks")
 }

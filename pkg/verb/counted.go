@@ -1,4 +1,4 @@
-package main
+package verb
 
 import (
 	"encoding/json"
@@ -12,9 +12,10 @@ import (
 	"github.com/vnet-cni/vnet-cni/pkg/tally"
 )
 
-// counted is a verb that is counted when it ends, with the code that the runtime
-// is given. That it could not be counted is nobody's trouble.
-func counted(v tally.Verb, verb func(*skel.CmdArgs) error) func(*skel.CmdArgs) error {
+// Counted is a verb that is counted when it ends, with the code that the runtime
+// is given, under what name makes of its network's. That it could not be counted is
+// nobody's trouble.
+func Counted(v tally.Verb, name func(network string) string, verb func(*skel.CmdArgs) error) func(*skel.CmdArgs) error {
 	return func(cmd *skel.CmdArgs) error {
 		began := time.Now()
 		err := verb(cmd)
@@ -24,11 +25,14 @@ func counted(v tally.Verb, verb func(*skel.CmdArgs) error) func(*skel.CmdArgs) e
 			code = cnierr.Object(err).Code
 		}
 		if stateDir, network := countedIn(cmd.StdinData); network != "" {
-			_ = tally.Observe(stateDir, network, v, took, code)
+			_ = tally.Observe(stateDir, name(network), v, took, code)
 		}
 		return err
 	}
 }
+
+// AsIs counts under the network's own name.
+func AsIs(network string) string { return network }
 
 // countedIn takes from a configuration, which may be one that the verb refused,
 // what tells where to count; else nothing. To parse it again would cost ten times

@@ -1,4 +1,4 @@
-package main
+package verb
 
 import (
 	"errors"
@@ -21,7 +21,7 @@ func TestVerbsAreCounted(t *testing.T) {
 	results := []error{nil, cnierr.Errorf(cnierr.TryAgain, "later"), errors.New("no code"), nil}
 	stdin := fmt.Appendf(nil, `{"name":"pods","stateDir":%q,"nobody knows":1}`, dir)
 	for _, want := range results {
-		got := counted(tally.Del, func(*skel.CmdArgs) error { return want })(&skel.CmdArgs{StdinData: stdin})
+		got := Counted(tally.Del, AsIs, func(*skel.CmdArgs) error { return want })(&skel.CmdArgs{StdinData: stdin})
 		if !errors.Is(got, want) {
 			t.Errorf("%v became %v", want, got)
 		}
@@ -56,7 +56,7 @@ func TestCountedNowhere(t *testing.T) {
 			t.Errorf("%s: %q, %q", row.stdin, dir, network)
 		}
 	}
-	verb := counted(tally.Add, func(*skel.CmdArgs) error { return nil })
+	verb := Counted(tally.Add, AsIs, func(*skel.CmdArgs) error { return nil })
 	if err := verb(&skel.CmdArgs{StdinData: fmt.Appendf(nil, `{"name":"pods","stateDir":%q}`, outside)}); err != nil {
 		t.Error(err)
 	}

@@ -1,4 +1,4 @@
-package main
+package verb
 
 import (
 	"errors"
@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// undo is the stack of what an ADD has to take back if a later step fails.
-type undo struct{ steps []undoStep }
+// Undo is the stack of what an ADD has to take back if a later step fails.
+type Undo struct{ steps []undoStep }
 
 type undoStep struct {
 	what string
@@ -15,25 +15,25 @@ type undoStep struct {
 	last bool
 }
 
-// push adds the reversal of a step that was just done, or is about to be.
-func (u *undo) push(what string, do func() error) {
+// Push adds the reversal of a step that was just done, or is about to be.
+func (u *Undo) Push(what string, do func() error) {
 	u.steps = append(u.steps, undoStep{what: what, do: do})
 }
 
-// pushRecord adds the removal of the record by which DEL finds everything else:
+// PushRecord adds the removal of the record by which DEL finds everything else:
 // it stays if something else could not be reverted.
-func (u *undo) pushRecord(what string, do func() error) {
+func (u *Undo) PushRecord(what string, do func() error) {
 	u.steps = append(u.steps, undoStep{what: what, do: do, last: true})
 }
 
-// disarm forgets everything: the ADD has succeeded.
-func (u *undo) disarm() { u.steps = nil }
-
-// unwindBy is unwind within what may have to surround it.
-func (u *undo) unwindBy(cause error, around func(unwind func() error) error) error {
+// UnwindBy is Unwind within what may have to surround it, unless there is nothing to revert.
+func (u *Undo) UnwindBy(cause error, around func(unwind func() error) error) error {
+	if len(u.steps) == 0 {
+		return cause
+	}
 	var unwound error
 	err := around(func() error {
-		unwound = u.unwind(cause)
+		unwound = u.Unwind(cause)
 		return nil
 	})
 	if err != nil {
@@ -42,9 +42,9 @@ func (u *undo) unwindBy(cause error, around func(unwind func() error) error) err
 	return unwound
 }
 
-// unwind reverts the steps, last first, and returns cause with whatever could not
+// Unwind reverts the steps, last first, and returns cause with whatever could not
 // be reverted added: a step that fails does not keep the others from running.
-func (u *undo) unwind(cause error) error {
+func (u *Undo) Unwind(cause error) error {
 	var failed []error
 	for _, s := range slices.Backward(u.steps) {
 		if s.last && len(failed) > 0 {
