@@ -35,7 +35,7 @@ type Options struct {
 const (
 	KindLease = "lease" // a whole attachment, its lease included
 	KindLink  = "link"  // a host veth without a lease
-	KindRules = "rules" // packet filter rules and sets, of a network or of all
+	KindRules = "rules" // packet filter rules and sets, and routes, of a network or of all
 )
 
 // Entry is one thing that was removed or kept.

@@ -5,15 +5,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"github.com/vnet-cni/vnet-cni/integration/testhost"
 	"github.com/vnet-cni/vnet-cni/ipam"
 	"github.com/vnet-cni/vnet-cni/pkg/attachment"
 	"github.com/vnet-cni/vnet-cni/pkg/link"
@@ -52,19 +51,6 @@ func must(t testing.TB, err error) {
 	}
 }
 
-var nsCount atomic.Uint64
-
-// newNamespace makes a named network namespace and leaves the thread in it.
-func newNamespace(t testing.TB) string {
-	t.Helper()
-	name := fmt.Sprintf("collect-%d-%d", os.Getpid(), nsCount.Add(1))
-	ns, err := netns.NewNamed(name)
-	must(t, err)
-	ns.Close()
-	t.Cleanup(func() { _ = netns.DeleteNamed(name) }) // the test may have done so
-	return filepath.Join("/run/netns", name)
-}
-
 // testNode is a node with the plugin, in a network namespace of its own.
 type testNode struct {
 	testing.TB
@@ -74,16 +60,8 @@ type testNode struct {
 
 func newTestNode(t testing.TB) testNode {
 	t.Helper()
-	runtime.LockOSThread()
-	before, err := netns.Get()
-	must(t, err)
-	t.Cleanup(func() {
-		if netns.Set(before) == nil {
-			runtime.UnlockOSThread() // else the thread ends with the goroutine
-		}
-		before.Close()
-	})
-	newNamespace(t)
+	testhost.Stay(t)
+	testhost.EnterNamed(t, "node")
 	for _, line := range []string{
 		"link set lo up", "link add up0 type veth peer name wire0", "link set wire0 up",
 		"addr add 10.241.0.4/16 dev up0", "link set up0 up",
@@ -102,11 +80,7 @@ func newTestNode(t testing.TB) testNode {
 // add attaches a container of a living pod with the plugin.
 func (n testNode) add(network, id string) {
 	n.Helper()
-	home, err := netns.Get()
-	must(n, err)
-	defer home.Close()
-	path := newNamespace(n)
-	must(n, netns.Set(home))
+	_, path := testhost.Beside(n, id)
 	cmd := exec.Command(filepath.Join(binDir, "vnet"))
 	ranges := map[bool]string{true: "10.241.4.0/24", false: "10.241.5.0/24"}[network == "col"]
 	cmd.Stdin = strings.NewReader(fmt.Sprintf(conf, network, n.dir, ranges))

@@ -76,7 +76,7 @@ func leased(a netip.Addr, all []Leases) bool {
 func RecordOf(network string, l ipam.Lease) (r attachment.Record, ours bool) {
 	r, ours, err := attachment.Of(l)
 	if err != nil {
-		return attachment.Record{HostVeth: link.HostName(network, l.ContainerID, l.IfName)}, true
+		return attachment.LostRecord(network, l.Key), true
 	}
 	return r, ours
 }
@@ -100,7 +100,7 @@ func sameLease(a, b ipam.Lease) bool {
 func Detach(n *attachment.Node, stateDir, path, network string, l ipam.Lease) error {
 	record, ours := RecordOf(network, l)
 	if !ours {
-		record = attachment.Record{HostVeth: link.HostName(network, l.ContainerID, l.IfName), Lost: true}
+		record = attachment.LostRecord(network, l.Key)
 	}
 	err := n.Remove(stateDir, network, l.Key, record, attachment.Addrs(l), func() error {
 		if record.Delegate != nil {

@@ -114,6 +114,9 @@ func (n *Node) awaitGone(name string) (bool, error) {
 // Life judges an attachment, and says why. Where the namespace's path is gone, the
 // pod may still be there: somebody who is in it keeps it.
 func (n *Node) Life(r attachment.Record) (Life, string, error) {
+	if r.Sandbox == "" && r.Foreign {
+		return Unknown, "its record was lost, and only its runtime knows whether it lives", nil
+	}
 	if r.Sandbox == "" { // rebuilt from the kernel
 		return n.vethLife(r.HostVeth)
 	}

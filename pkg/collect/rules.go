@@ -1,6 +1,7 @@
 package collect
 
 import (
+	"errors"
 	"net/netip"
 	"slices"
 
@@ -35,7 +36,7 @@ const shared = ""
 func (c *collection) collectAllRules() {
 	var present []string
 	for _, network := range c.emptyNetworks() {
-		found, err := c.node.Firewall.Present(network)
+		found, err := c.node.RulesPresent(network)
 		c.failed(err)
 		if found {
 			present = append(present, network)
@@ -87,7 +88,7 @@ func (c *collection) collectRules(network string) error {
 // removeRules takes the rules away, and puts them back for pods that came
 // between the look at the leases and the removal.
 func (c *collection) removeRules(network string) (keep string, err error) {
-	if err := c.node.Firewall.Remove(c.StateDir, network); err != nil {
+	if err := c.node.RemoveRules(c.StateDir, network); err != nil {
 		return "", err
 	}
 	all, err := AllLeases(c.StateDir)
@@ -99,11 +100,11 @@ func (c *collection) removeRules(network string) (keep string, err error) {
 		if !rules.IPv4 && !rules.IPv6 {
 			continue // Ensure would install the shared ones
 		}
-		if err := c.node.Firewall.Ensure(rules); err != nil {
+		if err := errors.Join(c.node.Firewall.Ensure(rules), c.node.RestoreRoutes(c.StateDir, n.Network)); err != nil {
 			return "", err
 		}
 	}
-	left, err := c.node.Firewall.Present(network)
+	left, err := c.node.RulesPresent(network)
 	if err == nil && !left && network != shared {
 		err = policy.Forget(c.StateDir, network)
 	}

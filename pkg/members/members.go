@@ -75,6 +75,7 @@ func Write(stateDir, network string, list []Member) (changed bool, err error) {
 		err = os.Rename(file+".new", file)
 	}
 	if err != nil {
+		_ = os.Remove(file + ".new") // gives a full disk its space back
 		return false, fmt.Errorf("write the pods of other nodes: %w", err)
 	}
 	return true, nil

@@ -1,6 +1,7 @@
 package members
 
 import (
+	"errors"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -9,7 +10,10 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
+
+	"github.com/vnet-cni/vnet-cni/integration/testhost"
 )
 
 func addrs(list ...string) []netip.Addr {
@@ -18,6 +22,27 @@ func addrs(list ...string) []netip.Addr {
 		out = append(out, netip.MustParseAddr(a))
 	}
 	return out
+}
+
+// A list that has no room takes none, and the one before stays.
+func TestWriteOnFullDisk(t *testing.T) {
+	t.Parallel()
+	dir := testhost.Tmpfs(t, "64k")
+	few := []Member{{Addrs: addrs("10.0.0.1")}}
+	if _, err := Write(dir, "pods", few); err != nil {
+		t.Fatal(err)
+	}
+	many := []Member{{Addrs: addrs("10.0.0.2"), Group: strings.Repeat("x", 64<<10)}}
+	if changed, err := Write(dir, "pods", many); changed || !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("changed %t, %v", changed, err)
+	}
+	if got, err := Read(dir, "pods"); err != nil || !reflect.DeepEqual(got, few) {
+		t.Errorf("read %+v, %v", got, err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "another"), make([]byte, 32<<10), 0o600); err != nil {
+		t.Errorf("it left no room for others: %v", err)
+	}
+	t.Log("1 list")
 }
 
 // What is written is read again, in whatever order it was given, and is not written

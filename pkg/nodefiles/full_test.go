@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vnet-cni/vnet-cni/integration/testhost"
 	"github.com/vnet-cni/vnet-cni/pkg/netconf"
 )
 
@@ -59,7 +60,7 @@ func (h house) whole(t *testing.T, folder string) map[string]string {
 // left; with room again the same call succeeds.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, mountTmpfs(t, "4m"))
+	h := newHouse(t, testhost.Tmpfs(t, "4m"))
 	for name, call := range h.calls(t, "a") {
 		if changed, err := call(); err != nil || !changed {
 			t.Fatalf("%s: %v, %v", name, changed, err)
@@ -70,7 +71,7 @@ func TestFullDisk(t *testing.T) {
 	for name := range calls {
 		before[name] = h.whole(t, name)
 	}
-	fill(t, h.dir)
+	testhost.Fill(t, filepath.Join(h.dir, "ballast"))
 	for name, call := range calls {
 		if _, err := call(); !errors.Is(err, unix.ENOSPC) {
 			t.Errorf("%s on a full disk: %v", name, err)
@@ -98,7 +99,7 @@ func TestFullDisk(t *testing.T) {
 
 func TestReadOnly(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, mountTmpfs(t, "8m"))
+	h := newHouse(t, testhost.Tmpfs(t, "8m"))
 	calls := h.calls(t, "a")
 	for range 2 { // the second sweeps
 		for name, call := range calls {

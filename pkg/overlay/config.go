@@ -45,7 +45,8 @@ func (c Config) normalised() (Config, error) {
 	return c, nil
 }
 
-// normalised drops what is no address and the bits behind a prefix.
+// normalised drops what is no address, the bits behind a prefix, and what is told
+// twice.
 func (n Node) normalised() Node {
 	var addrs []netip.Addr
 	for _, a := range n.Addrs {
@@ -55,8 +56,8 @@ func (n Node) normalised() Node {
 	}
 	var cidrs []netip.Prefix
 	for _, p := range n.PodCIDRs {
-		if p.IsValid() {
-			cidrs = append(cidrs, p.Masked())
+		if p = p.Masked(); p.IsValid() && !slices.Contains(cidrs, p) {
+			cidrs = append(cidrs, p)
 		}
 	}
 	n.Addrs, n.PodCIDRs = addrs, cidrs

@@ -10,6 +10,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/vnet-cni/vnet-cni/pkg/fib"
 )
 
 // execute makes the changes one by one, goes on after one that failed, and counts
@@ -62,7 +64,7 @@ func (k *kernel) do(c change) error {
 			Family: unix.AF_BRIDGE, Flags: netlink.NTF_SELF, IP: t.to.AsSlice(), HardwareAddr: t.mac[:],
 		})
 	case neighbour:
-		err = k.doNeighbour(c.verb, &netlink.Neigh{Family: int(familyOf(t.addr)), IP: t.addr.AsSlice(), HardwareAddr: t.mac[:]})
+		err = k.doNeighbour(c.verb, &netlink.Neigh{Family: int(fib.FamilyOf(t.addr)), IP: t.addr.AsSlice(), HardwareAddr: t.mac[:]})
 	case rule:
 		err = k.doRule(c.verb, t)
 	case route:

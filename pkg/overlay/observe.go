@@ -6,12 +6,12 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
-	"syscall"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"github.com/vnet-cni/vnet-cni/pkg/fib"
 	"github.com/vnet-cni/vnet-cni/pkg/nlsock"
 )
 
@@ -26,7 +26,7 @@ type kernel struct {
 	// foreign says what has the device's name and is not ours; "": nothing.
 	foreign string
 	device  *device
-	addrs   []linkAddress
+	addrs   []nlsock.Address
 }
 
 func openKernel() (*kernel, error) {
@@ -73,10 +73,10 @@ func (k *kernel) findUplink(c Config) (netlink.Link, error) {
 	}
 	for _, own := range c.Self.Addrs {
 		for _, a := range k.addrs {
-			if a.prefix.Addr() != own || a.index == k.vxlan {
+			if a.Prefix.Addr() != own || a.Link == k.vxlan {
 				continue
 			}
-			l, err := k.handle.LinkByIndex(a.index)
+			l, err := k.handle.LinkByIndex(a.Link)
 			if err != nil {
 				return nil, fmt.Errorf("look up the link that has %s: %w", own, err)
 			}
@@ -88,7 +88,7 @@ func (k *kernel) findUplink(c Config) (netlink.Link, error) {
 
 func (k *kernel) findDevice() error {
 	err := each(k, nlsock.Request{What: "list addresses", Type: unix.RTM_GETADDR,
-		Body: []nl.NetlinkRequestData{nl.NewIfAddrmsg(unix.AF_UNSPEC)}}, parseAddress, func(a linkAddress) {
+		Body: []nl.NetlinkRequestData{nl.NewIfAddrmsg(unix.AF_UNSPEC)}}, nlsock.ParseAddress, func(a nlsock.Address) {
 		k.addrs = append(k.addrs, a)
 	})
 	if err != nil {
@@ -138,28 +138,14 @@ func (k *kernel) reach(c Config) (map[netip.Addr]way, error) {
 	return ways, nil
 }
 
-// wayTo asks for the table's entry, not for what a redirect or a path's MTU made of it.
 func (k *kernel) wayTo(a netip.Addr) (way, error) {
-	m := &nl.RtMsg{RtMsg: unix.RtMsg{Family: familyOf(a), Dst_len: uint8(a.BitLen()), Flags: unix.RTM_F_FIB_MATCH}}
-	data, err := k.conn.Query(nlsock.Request{
-		What: fmt.Sprintf("look up the route to %s", a), Type: unix.RTM_GETROUTE,
-		Body: []nl.NetlinkRequestData{m, nl.NewRtAttr(unix.RTA_DST, a.AsSlice())},
-	})
-	for _, none := range []syscall.Errno{unix.ENETUNREACH, unix.EHOSTUNREACH, unix.EACCES, unix.EINVAL} {
-		if errors.Is(err, none) { // no route, or one that refuses: unreachable, prohibit, blackhole
-			return far, nil
-		}
-	}
-	if err != nil {
-		return far, err
-	}
-	r, err := parseRoute(data)
+	r, found, err := fib.Find(k.conn, a)
 	switch {
-	case err != nil:
-		return far, fmt.Errorf("look up the route to %s: %w", a, err)
-	case r.kind == unix.RTN_LOCAL:
+	case err != nil || !found:
+		return far, err
+	case r.Kind == unix.RTN_LOCAL:
 		return local, nil
-	case r.kind == unix.RTN_UNICAST && r.index == k.uplink.index && !r.via.IsValid():
+	case r.Kind == unix.RTN_UNICAST && r.Link == k.uplink.index && !r.Via.IsValid():
 		return onLink, nil
 	}
 	return far, nil
@@ -178,34 +164,46 @@ func (k *kernel) observe(want desired) (observed, error) {
 			return o, err
 		}
 	}
-	err := eachOurs(k, nlsock.Request{What: "list rules", Type: unix.RTM_GETRULE,
-		Body: []nl.NetlinkRequestData{&nl.RtMsg{}}}, parseRule, func(r rule) { o.rules = append(o.rules, r) })
-	if err != nil || k.device == nil {
+	rules, err := fib.Rules(k.conn)
+	if err != nil {
 		return o, err
+	}
+	for _, r := range rules {
+		if r.Protocol == RouteProtocol {
+			o.rules = append(o.rules, asRule(r))
+		}
+	}
+	if k.device == nil {
+		return o, nil
 	}
 	for _, a := range k.addrs {
 		// A link-local address is none of ours, and no pod talks to it.
-		if a.index == k.vxlan && a.scope == unix.RT_SCOPE_UNIVERSE && a.prefix.IsSingleIP() {
-			o.addrs = append(o.addrs, address{a.prefix.Addr()})
+		if a.Link == k.vxlan && a.Scope == unix.RT_SCOPE_UNIVERSE && a.Prefix.IsSingleIP() {
+			o.addrs = append(o.addrs, address{a.Prefix.Addr()})
 		}
 	}
 	return o, k.neighbours(&o)
 }
 
 func (k *kernel) routes(fam uint8, o *observed, wanted map[place]bool) error {
-	return each(k, nlsock.Request{What: "list routes", Type: unix.RTM_GETROUTE,
-		Body: []nl.NetlinkRequestData{&nl.RtMsg{RtMsg: unix.RtMsg{Family: fam}}}}, parseRoute, func(r kernelRoute) {
+	all, err := fib.Routes(k.conn, fam)
+	if err != nil {
+		return err
+	}
+	for _, entry := range all {
+		r := asRoute(entry)
 		ours := r.protocol == RouteProtocol && (r.table == unix.RT_TABLE_MAIN || r.table == RouteTable)
 		if !ours && !wanted[r.place()] {
-			return
+			continue
 		}
-		r.dev = k.linkName(r.index)
+		r.dev = k.linkName(entry.Link)
 		if ours {
-			o.routes = append(o.routes, r.route)
+			o.routes = append(o.routes, r)
 		} else if _, known := o.others[r.place()]; !known {
-			o.others[r.place()] = r.route
+			o.others[r.place()] = r
 		}
-	})
+	}
+	return nil
 }
 
 // linkName is the name of a route's link, and notes whose it is.
@@ -250,34 +248,16 @@ func (k *kernel) neighbours(o *observed) error {
 
 // each calls f for every entry of a listing.
 func each[T any](k *kernel, r nlsock.Request, parse func([]byte) (T, error), f func(T)) error {
-	all := func(data []byte) (T, bool, error) {
-		t, err := parse(data)
-		return t, true, err
-	}
-	return eachOurs(k, r, all, f)
-}
-
-// eachOurs calls f for every entry of a listing that parse accepts.
-func eachOurs[T any](k *kernel, r nlsock.Request, parse func([]byte) (T, bool, error), f func(T)) error {
 	payloads, err := k.conn.Dump(r)
 	if err != nil {
 		return err
 	}
 	for _, data := range payloads {
-		t, ours, err := parse(data)
+		t, err := parse(data)
 		if err != nil {
 			return fmt.Errorf("%s: %w", r.What, err)
 		}
-		if ours {
-			f(t)
-		}
+		f(t)
 	}
 	return nil
-}
-
-func familyOf(a netip.Addr) uint8 {
-	if a.Is4() {
-		return unix.AF_INET
-	}
-	return unix.AF_INET6
 }

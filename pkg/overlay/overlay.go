@@ -33,6 +33,8 @@ package overlay
 import (
 	"errors"
 	"net/netip"
+
+	"github.com/vnet-cni/vnet-cni/pkg/fib"
 )
 
 const (
@@ -40,14 +42,12 @@ const (
 	// (link.VethPrefix): the firewall's rules for pods match by that.
 	DeviceName = "vxvnet"
 
-	// RouteProtocol marks the routes and rules of this package. It is a number
-	// that linux/rtnetlink.h and iproute2's rt_protos give to nobody: 186, for
-	// instance, is BGP's.
-	RouteProtocol = 86
+	// RouteProtocol marks the routes and rules of this package.
+	RouteProtocol = fib.ToNodes
 
 	// RouteTable holds the routes to other nodes' own addresses for packets from
 	// this node's pods, and is the priority of the rule that leads there.
-	RouteTable = 7677
+	RouteTable = fib.TableOfNodes
 
 	// DefaultVNI stands for a zero VNI in Config.
 	DefaultVNI uint32 = 7677

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+
+	"github.com/vnet-cni/vnet-cni/pkg/fib"
 )
 
 // observed is what the kernel holds.
@@ -55,16 +57,16 @@ func plan(want desired, have observed) planned {
 	added(&p, want, have.neighs, want.neighs)
 	added(&p, want, have.rules, want.rules)
 	removed(&p, p.routes(want, have))
-	removed(&p, missing(have.rules, want.rules))
+	removed(&p, fib.Missing(have.rules, want.rules))
 	if want.device == nil {
 		if have.device != nil { // all that is on it goes with it
 			removed(&p, []device{*have.device})
 		}
 		return p
 	}
-	removed(&p, slices.DeleteFunc(missing(have.neighs, want.neighs), func(n neighbour) bool { return want.leads(n.addr) }))
-	removed(&p, slices.DeleteFunc(missing(have.fdb, want.fdb), func(f forward) bool { return want.forwards(f.mac) }))
-	removed(&p, missing(have.addrs, want.addrs))
+	removed(&p, slices.DeleteFunc(fib.Missing(have.neighs, want.neighs), func(n neighbour) bool { return want.leads(n.addr) }))
+	removed(&p, slices.DeleteFunc(fib.Missing(have.fdb, want.fdb), func(f forward) bool { return want.forwards(f.mac) }))
+	removed(&p, fib.Missing(have.addrs, want.addrs))
 	return p
 }
 
@@ -139,11 +141,11 @@ func (s state) leads(a netip.Addr) bool {
 // removed.
 func (p *planned) routes(want desired, have observed) (gone []route) {
 	wrong := map[place][]route{}
-	for _, r := range missing(have.routes, want.routes) {
+	for _, r := range fib.Missing(have.routes, want.routes) {
 		wrong[r.place()] = append(wrong[r.place()], r)
 	}
 	done := map[place]bool{}
-	for _, r := range missing(want.routes, have.routes) {
+	for _, r := range fib.Missing(want.routes, have.routes) {
 		c := change{add, r, want.owner[r]}
 		old := wrong[r.place()]
 		if len(old) == 1 && old[0].metric == r.metric {
@@ -154,14 +156,14 @@ func (p *planned) routes(want desired, have observed) (gone []route) {
 		p.changes = append(p.changes, c)
 		done[r.place()] = true
 	}
-	return slices.DeleteFunc(missing(have.routes, want.routes), func(r route) bool { return done[r.place()] })
+	return slices.DeleteFunc(fib.Missing(have.routes, want.routes), func(r route) bool { return done[r.place()] })
 }
 
 func added[T interface {
 	comparable
 	thing
 }](p *planned, want desired, have, wanted []T) {
-	for _, t := range missing(wanted, have) {
+	for _, t := range fib.Missing(wanted, have) {
 		p.changes = append(p.changes, change{add, t, want.owner[t]})
 	}
 }
@@ -170,19 +172,4 @@ func removed[T thing](p *planned, list []T) {
 	for _, t := range list {
 		p.changes = append(p.changes, change{remove, t, ""})
 	}
-}
-
-// missing are the elements of list that others lack.
-func missing[T comparable](list, others []T) []T {
-	there := make(map[T]bool, len(others))
-	for _, t := range others {
-		there[t] = true
-	}
-	var out []T
-	for _, t := range list {
-		if !there[t] {
-			out = append(out, t)
-		}
-	}
-	return out
 }

@@ -93,6 +93,8 @@ func TestGolden(t *testing.T) {
 			node("a", nil, "10.244.4.0/24"), node("b", addrs("10.0.0.5")), node("c", addrs("10.0.0.1"), "10.244.4.0/24"),
 			node("d", addrs("10.0.0.6"), "10.244.1.0/24", "fd00:1::/80", "10.0.0.0/16", "0.0.0.0/0", "169.254.0.0/24", "224.0.0.0/24", "10.244.0.0/16"),
 			node("e", addrs("10.9.0.7"), "10.244.7.0/24"), node("f", addrs("10.9.0.8"), "10.244.7.0/24"))},
+		{"pod CIDRs that begin at one address", with(Auto, self,
+			node("a", addrs("10.9.0.7"), "10.244.8.0/23"), node("b", addrs("10.9.0.8"), "10.244.8.0/24", "10.244.9.0/24"))},
 		{"an address that the node has unknowingly", mine},
 		{"a pod CIDR of our own that cannot be", with(Auto, node("self", self.Addrs, "10.0.0.0/24"), beyond)},
 		{"odd pod CIDRs", with(Always, node("self", self.Addrs, "10.244.1.1/32", "fd00:1::/128"),
@@ -232,6 +234,13 @@ func checkRoutes(t *rapid.T, c Config, want desired) {
 		if i < 0 || !want.forwards(want.neighs[i].mac) {
 			t.Fatalf("%s has no neighbour or no forwarding entry", r)
 		}
+	}
+	hops := map[netip.Addr]mac{}
+	for _, n := range want.neighs { // the kernel holds one entry an address
+		if other, taken := hops[n.addr]; taken {
+			t.Fatalf("%s, and %s", n, other)
+		}
+		hops[n.addr] = n.mac
 	}
 	if (want.device != nil) != (c.Encapsulation == Always || len(want.fdb) > 0) {
 		t.Fatalf("device %v, encapsulation %s, %d far ends", want.device, c.Encapsulation, len(want.fdb))

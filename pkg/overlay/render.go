@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vnet-cni/vnet-cni/pkg/fib"
 )
 
 // uplink is the link towards the other nodes.
@@ -43,15 +45,12 @@ const (
 	overhead6 = 70
 )
 
-// defaultMetric6 is what the kernel gives to an IPv6 route without one (IP6_RT_PRIO_USER).
-const defaultMetric6 = 1024
-
 // render computes the wanted state. c is normalised; reach tells of every address
 // of another node.
 func render(c Config, up uplink, reach map[netip.Addr]way) desired {
 	r := renderer{
 		c: c, up: up, reach: reach, nodes: c.holders(),
-		claimed: map[netip.Prefix]string{}, ends: map[mac]netip.Addr{}, toNode: map[netip.Addr]bool{},
+		claimed: map[netip.Prefix]string{}, ends: map[mac]netip.Addr{}, hops: map[netip.Addr]mac{}, toNode: map[netip.Addr]bool{},
 		want: desired{owner: map[thing]string{}, mtu: up.mtu},
 	}
 	r.self()
@@ -80,6 +79,7 @@ type renderer struct {
 	own     []netip.Prefix          // this node's fit pod CIDRs
 	claimed map[netip.Prefix]string // pod CIDR → node
 	ends    map[mac]netip.Addr      // far ends of the tunnel
+	hops    map[netip.Addr]mac      // next hop → far end
 	toNode  map[netip.Addr]bool     // addresses that RouteTable has
 	want    desired
 }
@@ -163,14 +163,18 @@ func (r *renderer) routeTunnel(n Node, p netip.Prefix) string {
 	if other, taken := r.ends[m]; (taken && other != end) || m == tunnelMAC(near) {
 		return fmt.Sprintf("its address %s gives a hardware address that another node has, %s", end, m)
 	}
+	via := nextHop(p, m)
+	other, taken := r.hops[via]
+	if taken && other != m {
+		return fmt.Sprintf("another node's pod CIDR begins at %s, too", via)
+	}
+	if !taken {
+		r.hops[via] = m
+		r.want.neighs = append(r.want.neighs, own(r, n, neighbour{addr: via, mac: m}))
+	}
 	if _, known := r.ends[m]; !known {
 		r.ends[m] = end
 		r.want.fdb = append(r.want.fdb, own(r, n, forward{mac: m, to: end}))
-	}
-	via := nextHop(p, m)
-	next := neighbour{addr: via, mac: m}
-	if _, known := r.want.owner[next]; !known {
-		r.want.neighs = append(r.want.neighs, own(r, n, next))
 	}
 	r.route(n, route{table: unix.RT_TABLE_MAIN, dst: p, via: via, dev: DeviceName, onlink: true, src: r.c.Self.addr(p.Addr().Is4())})
 	if a := n.addr(p.Addr().Is4()); a.IsValid() && !r.toNode[a] {
@@ -183,7 +187,7 @@ func (r *renderer) routeTunnel(n Node, p netip.Prefix) string {
 func (r *renderer) route(n Node, t route) {
 	t.protocol = RouteProtocol
 	if t.dst.Addr().Is6() {
-		t.metric = defaultMetric6
+		t.metric = fib.Metric6
 	}
 	r.want.routes = append(r.want.routes, own(r, n, t))
 }
@@ -207,7 +211,10 @@ func (r *renderer) tunnel() {
 		mtu:    r.want.mtu, up: true,
 	}
 	for _, p := range r.own {
-		r.want.addrs = append(r.want.addrs, own(r, r.c.Self, address{tunnelAddr(p)}))
+		a := address{tunnelAddr(p)}
+		if _, known := r.want.owner[a]; !known { // two ranges can begin alike
+			r.want.addrs = append(r.want.addrs, own(r, r.c.Self, a))
+		}
 		r.want.rules = append(r.want.rules, own(r, r.c.Self, rule{from: p, table: RouteTable, priority: RouteTable}))
 	}
 }

@@ -16,6 +16,8 @@ import (
 
 	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
+
+	"github.com/vnet-cni/vnet-cni/integration/testhost"
 )
 
 // countVar makes the test's program count until it is told to end.
@@ -229,20 +231,9 @@ func TestNoStateDirectory(t *testing.T) {
 // goes on counting.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	must(t, unix.Mount("tmpfs", dir, "tmpfs", 0, "size=256k"))
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
+	dir := testhost.Tmpfs(t, "256k")
 	must(t, Observe(dir, "pods", Add, 0, 0))
-	ballast, err := os.Create(filepath.Join(dir, "ballast"))
-	must(t, err)
-	for err == nil {
-		_, err = ballast.Write(make([]byte, pageSize))
-	}
-	must(t, ballast.Close())
+	testhost.Fill(t, filepath.Join(dir, "ballast"))
 	if err := Observe(dir, "others", Add, 0, 0); !errors.Is(err, unix.ENOSPC) {
 		t.Errorf("a new tally on a full disk: %v", err)
 	}
