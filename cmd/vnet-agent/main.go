@@ -86,6 +86,10 @@ func parse(args []string) (options, string, error) {
 		return o, "", errors.New("--node: this node's name is required (or NODE_NAME in the environment)")
 	case o.namespace == "":
 		return o, "", errors.New("--namespace: the agent's namespace is required (or NAMESPACE in the environment)")
+	case o.every <= 0:
+		return o, "", fmt.Errorf("--every: %s is no time between two looks", o.every)
+	case o.grace <= 0:
+		return o, "", fmt.Errorf("--grace: %s leaves a container that is being made no time", o.grace)
 	}
 	return o, args[0], nil
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/vnet-cni/vnet-cni/cmd/vnet-agent/kube"
 	"github.com/vnet-cni/vnet-cni/pkg/attachment"
 	"github.com/vnet-cni/vnet-cni/pkg/collect"
+	"github.com/vnet-cni/vnet-cni/pkg/firewall"
 	"github.com/vnet-cni/vnet-cni/pkg/netconf"
 )
 
@@ -28,9 +29,11 @@ type Cluster interface {
 	Pods() map[string]kube.Pod
 	Documents() []kube.Document
 	Members() []kube.NodePods
+	// Lost returns the resources, as "pods", of which nothing is heard now.
+	Lost() []string
 	Publish(ctx context.Context, pods []kube.PodEntry) error
 	Unpublish(ctx context.Context) error
-	Annotate(ctx context.Context, configMap, findings string) (wrote bool, err error)
+	Annotate(ctx context.Context, judged kube.Document, findings string) (wrote bool, err error)
 	Event(about kube.Ref, warning bool, reason, message string)
 }
 
@@ -69,13 +72,17 @@ type Agent struct {
 	state state
 
 	// What one pass leaves to the next. There is one at a time.
-	good      *Config // the last configuration that could be used
+	good      *Config  // the last configuration that could be used
+	former    []string // names that the network had, whose rules are there still
 	orphans   *collect.Orphans
-	asked     time.Time // when the runtime was last asked for its sandboxes
-	answer    error     // and what came of it
+	asked     time.Time    // when the runtime was last asked for its sandboxes
+	inquiry   chan inquiry // nil: the runtime has answered
+	answer    error        // and what came of it
 	documents documents
-	told      map[kube.Ref]string // Events by what they are about, so that each is sent once
-	done      map[string]string   // what was brought about, by what it is
+	annotated map[string]annotated // by ConfigMap
+	seen      firewall.Listing
+	told      map[kube.Ref]told // Events by what they are about, so that each is not sent in every pass
+	done      map[string]string // what was brought about, by what it is
 }
 
 // state is what the rest of the program may ask for.
@@ -100,13 +107,20 @@ func New(node string, paths Paths, log *slog.Logger, every, grace time.Duration)
 	return &Agent{
 		Node: node, Paths: paths, Log: log, Every: every,
 		wake: make(chan struct{}, 1), now: time.Now, stats: newCounters(),
-		orphans: collect.NewOrphans(grace), told: map[kube.Ref]string{}, done: map[string]string{},
+		orphans: collect.NewOrphans(grace), annotated: map[string]annotated{}, told: map[kube.Ref]told{}, done: map[string]string{},
 	}
 }
 
-// settle is how long changes are gathered before a pass, so that a hundred pods
-// that start at once are not a hundred passes.
-const settle = 100 * time.Millisecond
+// settle and maxSettle are how long changes are gathered before a pass, so that a hundred
+// pods that start at once are not a hundred passes.
+const (
+	settle    = 100 * time.Millisecond
+	maxSettle = time.Second
+)
+
+// settling is how long they are gathered after a pass that took so long. In a cluster of
+// thousands of pods there is always a change, and a pass may take half a second.
+func settling(took time.Duration) time.Duration { return min(max(settle, 2*took), maxSettle) }
 
 // Run keeps the node until the context ends.
 func (a *Agent) Run(ctx context.Context) {
@@ -114,7 +128,9 @@ func (a *Agent) Run(ctx context.Context) {
 	tick := time.NewTicker(a.Every)
 	defer tick.Stop()
 	for deep := true; ; {
+		began := time.Now()
 		a.look(ctx, deep)
+		took := time.Since(began)
 		select {
 		case <-ctx.Done():
 			return
@@ -125,7 +141,7 @@ func (a *Agent) Run(ctx context.Context) {
 			select {
 			case <-ctx.Done():
 				return
-			case <-time.After(settle):
+			case <-time.After(settling(took)):
 			}
 		}
 	}
@@ -138,7 +154,7 @@ func (a *Agent) look(ctx context.Context, deep bool) {
 	a.mu.Lock()
 	a.state.began = began
 	a.mu.Unlock()
-	p := &pass{Agent: a, deep: deep, telling: map[kube.Ref]string{}}
+	p := &pass{Agent: a, deep: deep, telling: map[kube.Ref]told{}}
 	p.run(ctx)
 	err := errors.Join(append([]error{p.invalid}, p.errs...)...)
 	ended := a.now()
@@ -164,8 +180,8 @@ type pass struct {
 	facts
 	node    *attachment.Node
 	deep    bool
-	errs    []error             // of steps that failed
-	telling map[kube.Ref]string // what is wrong now, as told has what was before
+	errs    []error           // of steps that failed
+	telling map[kube.Ref]told // what is wrong now, as told has what was before
 }
 
 // step is a part of a pass.
@@ -174,8 +190,8 @@ type step struct {
 	do   func(context.Context) error
 }
 
-// run makes the steps. Without knowing the node none of them makes sense; any
-// other that fails leaves the rest to be done, except that a node is not offered
+// run makes the steps. Without knowing the node only the pods that run keep their rules;
+// any other step that fails leaves the rest to be done, except that a node is not offered
 // to the runtime before it can serve. Where it is already, its configuration follows
 // the rules that are in force, or each ADD would put others there. What is not told of again is over, if all was
 // looked at.
@@ -186,6 +202,7 @@ func (p *pass) run(ctx context.Context) {
 	}
 	defer p.node.Close()
 	if p.try(ctx, step{"identify the node", p.identify}); len(p.errs) > 0 {
+		p.try(ctx, step{"keep the rules", p.keepRules})
 		return
 	}
 	p.try(ctx,
@@ -201,13 +218,29 @@ func (p *pass) run(ctx context.Context) {
 		p.try(ctx, step{"offer the node to the runtime", p.offer})
 	}
 	p.try(ctx,
+		step{"leave the network of another name", p.leaveNetworks},
 		step{"follow the pods' annotations", p.followChoices},
-		step{"publish the pods", p.publish},
-		step{"tell of findings", p.tellFindings},
+		step{"answer for the pods", p.answerForPods},
+	)
+	p.tellServer(ctx)
+	p.try(ctx,
 		step{"look at the pools", p.watchPools},
 		step{"collect what is left behind", p.collect},
 	)
-	p.told = map[kube.Ref]string{}
+	p.told = map[kube.Ref]told{}
+}
+
+// patience is how long all that a pass writes to the API server may take, and how long it
+// waits for the runtime: while they do not answer, the node is to be repaired all the same.
+const patience = 4 * time.Second
+
+func (p *pass) tellServer(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	p.try(ctx,
+		step{"publish the pods", p.publish},
+		step{"tell of findings", p.tellFindings},
+	)
 }
 
 func (p *pass) open(context.Context) (err error) {
@@ -215,8 +248,8 @@ func (p *pass) open(context.Context) (err error) {
 	return err
 }
 
-// try makes steps, whether or not those before succeed. Of one that fails an Event
-// tells once, whatever the words of its error, until it succeeds again.
+// try makes steps, whether or not those before succeed. One that fails is one fault,
+// whatever the words of its error, until it succeeds again.
 func (p *pass) try(ctx context.Context, steps ...step) {
 	for _, s := range steps {
 		err := s.do(ctx)

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -11,36 +12,70 @@ import (
 // collectEvery is how often the runtime is asked for its sandboxes.
 const collectEvery = 10 * time.Second
 
+// inquiry is what the runtime was asked, and what it answered.
+type inquiry struct {
+	listed []collect.Attachment // before it was asked
+	at     time.Time
+	known  map[string]struct{}
+	err    error
+}
+
 // collect removes what containers have left behind that the runtime does not know.
-// In between its last outcome holds.
+// In between its last outcome holds. A runtime that takes long is not waited for: the
+// answer is for one of the next passes.
 func (p *pass) collect(ctx context.Context) error {
-	if now := p.now(); now.Sub(p.asked) >= collectEvery {
-		p.asked, p.answer = now, p.collectAt(ctx, now)
+	if now := p.now(); p.inquiry == nil && now.Sub(p.asked) >= collectEvery {
+		p.asked = now
+		if p.inquiry, p.answer = p.inquire(ctx, now); p.answer != nil {
+			return p.answer
+		}
+	}
+	if p.inquiry == nil {
+		return p.answer
+	}
+	select {
+	case q := <-p.inquiry:
+		p.inquiry, p.answer = nil, p.collectBy(q)
+	case <-time.After(patience):
 	}
 	return p.answer
 }
 
-// collectAt lists the attachments before it asks the runtime: a pod that starts in
+// inquire lists the attachments before it asks the runtime: a pod that starts in
 // between is on neither list.
-func (p *pass) collectAt(ctx context.Context, now time.Time) error {
+func (p *pass) inquire(ctx context.Context, now time.Time) (chan inquiry, error) {
 	listed, err := collect.List(p.node, p.Paths.State, p.config.Network)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	known, err := p.Runtime.Sandboxes(ctx)
-	if err != nil {
-		return err
+	answer, runtime := make(chan inquiry, 1), p.Runtime
+	go func() {
+		known, err := runtime.Sandboxes(ctx)
+		answer <- inquiry{listed, now, known, err}
+	}()
+	return answer, nil
+}
+
+func (p *pass) collectBy(q inquiry) error {
+	if q.err != nil {
+		return q.err
 	}
-	orphans := p.dead(p.orphans.Look(now, listed, known), listed, known)
+	orphans := p.dead(p.orphans.Look(q.at, q.listed, q.known), q.listed, q.known)
 	if len(orphans) == 0 {
 		return nil
 	}
+	var errs []error
+	orphans = slices.DeleteFunc(orphans, func(a collect.Attachment) bool {
+		err := p.endPortMappings(a.Network, a.Lease)
+		errs = append(errs, err)
+		return err != nil // else its address would serve another pod, which had its ports
+	})
 	report, err := collect.Remove(p.node, collect.Options{StateDir: p.Paths.State, Keep: []string{p.config.Network}}, orphans)
 	for _, e := range report.Removed {
 		p.stats.collected.WithLabelValues(e.Kind).Inc()
 		p.Log.Info("removed what was left behind", "what", e.String())
 	}
-	return err
+	return errors.Join(append(errs, err)...)
 }
 
 // dead are those orphans whose pods the API server does not have here either, or has

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"os"
@@ -34,7 +35,7 @@ type Config struct {
 	MTU int `json:"mtu,omitempty"`
 	// Subnets are those of the VNet that podCIDRs are cut from, in mode vnet. None:
 	// those that the uplink is in.
-	Subnets []netip.Prefix `json:"subnets,omitempty"`
+	Subnets cidrs `json:"subnets,omitempty"`
 	// Encapsulation tells when packets to other nodes go through VXLAN.
 	Encapsulation overlay.Encapsulation `json:"encapsulation,omitempty"`
 	VXLAN         VXLAN                 `json:"vxlan,omitzero"`
@@ -42,7 +43,7 @@ type Config struct {
 	// yes in mode overlay, no in mode vnet.
 	Masquerade *bool `json:"masquerade,omitempty"`
 	// MasqueradeExcept are further destinations that see the pod's own address.
-	MasqueradeExcept []netip.Prefix `json:"masqueradeExcept,omitempty"`
+	MasqueradeExcept cidrs `json:"masqueradeExcept,omitempty"`
 	// Cooldown is how long a released address rests.
 	Cooldown string `json:"cooldown,omitempty"`
 	NSG      NSG    `json:"nsg,omitzero"`
@@ -57,11 +58,12 @@ type VXLAN struct {
 // NSG is how security groups apply to the cluster's pods. Its keys are those of
 // "nsg" in the plugin's configuration.
 type NSG struct {
-	Disabled       bool                `json:"disabled,omitempty"`
-	Subnet         string              `json:"subnet,omitempty"`
-	VirtualNetwork []netip.Prefix      `json:"virtualNetwork,omitempty"`
-	SameNode       string              `json:"sameNode,omitempty"`
-	Allowed        map[string][]string `json:"allowed,omitempty"`
+	Disabled       bool            `json:"disabled,omitempty"`
+	Subnet         string          `json:"subnet,omitempty"`
+	VirtualNetwork cidrs           `json:"virtualNetwork,omitempty"`
+	RouteTable     *string         `json:"routeTable,omitempty"`
+	SameNode       string          `json:"sameNode,omitempty"`
+	Allowed        json.RawMessage `json:"allowed,omitempty"` // as it is written: empty is not absent, which allows everything
 }
 
 // What holds where the user says nothing.
@@ -96,23 +98,23 @@ func parseConfig(data []byte) (Config, error) {
 		VXLAN: VXLAN{VNI: defaultVNI, Port: defaultPort}, Cooldown: defaultCooldown,
 	}
 	if err := yaml.UnmarshalStrict(data, &c); err != nil {
-		return Config{}, err
+		return Config{}, inWords(err, data)
 	}
 	if err := c.check(); err != nil {
 		return Config{}, err
 	}
-	_, _, err := c.render(anywhere(c.MTU))
-	return c, err
+	pods := []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 244, 0, 0}), 24)}
+	return c, c.usableWith(pods, pods)
 }
 
-// anywhere is a node to judge a configuration by: what the plugin refuses it
-// refuses on each.
-func anywhere(mtu int) site {
-	pods := []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 244, 0, 0}), 24)}
-	return site{
-		pools: pods, subnets: pods, cluster: pods, space: pods, uplink: "eth0", mtu: mtu,
+// usableWith tells what the plugin refuses of a configuration on a node with these
+// pools, whatever else the node is like.
+func (c Config) usableWith(pools, subnets []netip.Prefix) error {
+	_, _, err := c.render(site{
+		pools: pools, subnets: subnets, cluster: pools, space: pools, tag: pools, uplink: "eth0", mtu: c.MTU,
 		stateDir: "/run/vnet", documents: "/var/lib/vnet/documents", defaults: "/var/lib/vnet/namespaces",
-	}
+	})
+	return err
 }
 
 // maxVNI is the largest network identifier that VXLAN has room for (RFC 7348,

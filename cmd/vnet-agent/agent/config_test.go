@@ -18,21 +18,30 @@ func TestConfigRefused(t *testing.T) {
 		{"vxlan: {vni: 0}", "vxlan.vni: value 0"},
 		{"vxlan: {vni: 16777216}", "vxlan.vni: value 16777216"},
 		{"vxlan: {port: 0}", "vxlan.port: value 0"},
-		{"vxlan: {port: 70000}", "70000"},
+		{"vxlan: {port: 70000}", "vxlan.port: value 70000 is not a whole number from 0 to 65535"},
+		{"vxlan: 4789", "vxlan: value 4789 is not an object"},
+		{"mode: [vnet]", `mode: value ["vnet"] is not a string`},
+		{"mtu: '1500'", `mtu: value "1500" is not a whole number`},
 		{"cooldown: soon", `cooldown: value "soon"`},
 		{"subnets: [10.0.0.0/8]", "subnets"},
 		{"mode: vnet\nsubnets: [10.0.0.1/8]", `subnets[0]: value "10.0.0.1/8"`},
-		{"mode: vnet\nsubnets: [ten]", "ten"},
+		{"mode: vnet\nsubnets: [ten]", `subnets: value ["ten"] is not a list of CIDRs`},
+		{"mode: vnet\nsubnets: 10.0.0.0/8", `subnets: value "10.0.0.0/8" is not a list of CIDRs`},
+		{"masqueradeExcept: [10.0.0.0]", `masqueradeExcept: value ["10.0.0.0"] is not a list of CIDRs`},
+		{"masqueradeExcept: ['']", `masqueradeExcept: value [""] is not a list of CIDRs`},
+		{"nsg: {virtualNetwork: [10.0.0.0/8, 10.0.0.0]}", `nsg.virtualNetwork: value ["10.0.0.0/8","10.0.0.0"] is not`},
 		{"nsg: {documents: [/etc]}", "documents"},
-		{"masquerade: maybe", "masquerade"},
+		{"masquerade: maybe", `masquerade: value "maybe" is not true or false`},
 		{"[]", "array"},
 		// What only the plugin can judge is judged before a pod meets it.
 		{"network: a/b", "name"},
 		{"mtu: 100", "mtu"},
 		{"cooldown: 48h", "cooldown"},
 		{"nsg: {subnet: 'a b'}", "nsg.subnet"},
+		{"nsg: {routeTable: 'a b'}", "nsg.routeTable"},
 		{"nsg: {sameNode: never}", "nsg.sameNode"},
 		{"nsg: {allowed: {Shop: ['*']}}", "nsg.allowed"},
+		{"nsg:\n  allowed:\n", "nsg.allowed"}, // absent means that every pod may choose
 	}
 	for _, c := range cases {
 		_, err := parseConfig([]byte(c.text))
@@ -60,6 +69,7 @@ var testSite = site{
 	defaults:  "/var/lib/vnet/namespaces",
 	cluster:   prefixes("10.244.1.0/24", "fd00:10:244:1::/64", "10.244.2.0/24", "fd00:10:244:2::/64"),
 	space:     prefixes("172.30.0.11/32", "172.30.0.12/32", "10.244.1.0/24", "10.244.2.0/24"),
+	tag:       prefixes("172.30.0.11/32", "172.30.0.12/32", "10.244.1.0/24", "10.244.2.0/24", "192.168.0.0/16"),
 }
 
 func prefixes(texts ...string) []netip.Prefix {
@@ -85,7 +95,7 @@ func TestRenderGolden(t *testing.T) {
 		{"all", `
 network: blue
 masqueradeExcept: [192.0.2.0/24]
-nsg: {subnet: pods-nsg, sameNode: azure, allowed: {shop: [web-nsg], kube-system: ["*"]}}`, testSite},
+nsg: {subnet: pods-nsg, routeTable: "", sameNode: azure, allowed: {shop: [web-nsg], kube-system: ["*"]}}`, testSite},
 	}
 	for _, c := range cases {
 		config, err := parseConfig([]byte(c.config))

@@ -30,6 +30,7 @@ type site struct {
 	defaults  string         // folder
 	cluster   []netip.Prefix // podCIDRs of all nodes
 	space     []netip.Prefix // virtual network: all nodes and pods, and what the documents say
+	tag       []netip.Prefix // what VirtualNetwork stands for: the space, and what the subnet's route table adds
 }
 
 type conflist struct {
@@ -67,12 +68,13 @@ type poolConf struct {
 }
 
 type nsgConf struct {
-	Documents      []string            `json:"documents"`
-	Namespaces     string              `json:"namespaces"`
-	Subnet         string              `json:"subnet,omitempty"`
-	VirtualNetwork []netip.Prefix      `json:"virtualNetwork"`
-	SameNode       string              `json:"sameNode,omitempty"`
-	Allowed        map[string][]string `json:"allowed,omitempty"`
+	Documents      []string        `json:"documents"`
+	Namespaces     string          `json:"namespaces"`
+	Subnet         string          `json:"subnet,omitempty"`
+	VirtualNetwork []netip.Prefix  `json:"virtualNetwork"`
+	RouteTable     *string         `json:"routeTable,omitempty"`
+	SameNode       string          `json:"sameNode,omitempty"`
+	Allowed        json.RawMessage `json:"allowed,omitempty"`
 }
 
 type portmapPlugin struct {
@@ -117,7 +119,7 @@ func (c Config) plugin(s site) vnetPlugin {
 	if !c.NSG.Disabled {
 		p.NSG = &nsgConf{
 			Documents: []string{s.documents}, Namespaces: s.defaults, Subnet: c.NSG.Subnet,
-			VirtualNetwork: s.space, SameNode: c.NSG.SameNode, Allowed: c.NSG.Allowed,
+			VirtualNetwork: s.tag, RouteTable: c.NSG.RouteTable, SameNode: c.NSG.SameNode, Allowed: c.NSG.Allowed,
 		}
 	}
 	return p

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/vnet-cni/vnet-cni/cmd/vnet-agent/kube"
@@ -18,15 +20,18 @@ import (
 
 // documents is what the agent remembers of the documents on the node.
 type documents struct {
-	networks *arm.Documents           // their virtual networks; nil before the first reading
+	networks *arm.Documents           // their virtual networks and route tables; nil before the first reading
 	findings map[string][]nsg.Finding // by ConfigMap
 }
+
+// annotated is what the agent has written to a ConfigMap.
+type annotated struct{ uid, findings string }
 
 // source is where a document came from.
 type source struct{ configMap, key string }
 
-// writeDocuments gives the node the documents of the cluster, all of one moment,
-// the defaults of the namespaces, and the configuration for the next agent.
+// writeDocuments gives the node the documents of the cluster, all of one moment, and
+// what else is in files. There may be room for that where there is none for documents.
 func (p *pass) writeDocuments(context.Context) error {
 	all := p.Cluster.Documents()
 	files, sources := map[string][]byte{}, map[string]source{}
@@ -43,10 +48,15 @@ func (p *pass) writeDocuments(context.Context) error {
 	if changed || p.documents.networks == nil { // be it what an agent before this one wrote
 		p.documents = readDocuments(p.currentDocuments(), sources)
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		p.wrote = all
 	}
-	p.wrote = all
+	return errors.Join(err, p.writeSettings())
+}
+
+// writeSettings gives the node the defaults of the namespaces, and the configuration for
+// the next agent.
+func (p *pass) writeSettings() error {
 	defaults := map[string]netconf.Default{}
 	for name, c := range p.Cluster.Namespaces() {
 		defaults[name] = netconf.Default{NSG: c.NSG, ASGs: c.ASGs}
@@ -69,23 +79,30 @@ func documentKey(key string, keys map[string][]byte) string {
 	return key
 }
 
-// readDocuments keeps little of what may be megabytes of service tags.
+// readDocuments keeps little of what may be megabytes of service tags. Of the findings
+// those come first that keep a document from being used.
 func readDocuments(folder string, sources map[string]source) documents {
 	read := arm.Load([]string{folder})
 	out := documents{
-		networks: &arm.Documents{VirtualNetworks: read.VirtualNetworks},
+		networks: &arm.Documents{VirtualNetworks: read.VirtualNetworks, RouteTables: read.RouteTables},
 		findings: map[string][]nsg.Finding{},
 	}
-	for _, f := range policy.Findings(read) {
+	findings := policy.Findings(read)
+	rank := map[nsg.Severity]int{nsg.Warning: 1}
+	slices.SortStableFunc(findings, func(a, b nsg.Finding) int { return rank[a.Severity] - rank[b.Severity] })
+	for _, f := range findings {
 		if from, known := sources[filepath.Base(f.File)]; known {
-			f.File, f.Value, f.Message = from.key, clipped(f.Value), clipped(f.Message)
+			f.File = from.key
+			for _, text := range []*string{&f.NSG, &f.Rule, &f.Property, &f.Value, &f.Message} {
+				*text = clipped(*text)
+			}
 			out.findings[from.configMap] = append(out.findings[from.configMap], f)
 		}
 	}
 	return out
 }
 
-// maxText is how much of a value or message is told, in bytes.
+// maxText is how much of a name, value or message is told, in bytes.
 const maxText = 300
 
 func clipped(s string) string {
@@ -98,9 +115,12 @@ func clipped(s string) string {
 // documentsRejected is the reason of the Event that says so.
 const documentsRejected = "DocumentsRejected"
 
-// maxFindings bounds the annotation of a ConfigMap: Kubernetes allows 256 KiB for
-// all of an object's annotations.
-const maxFindings = 50
+// maxFindings and maxAnnotation, in bytes, bound the annotation of a ConfigMap:
+// Kubernetes allows 256 KiB for all of an object's annotations, and refuses more.
+const (
+	maxFindings   = 50
+	maxAnnotation = 32 << 10
+)
 
 // tellFindings writes what is wrong with the documents to where they came from. What
 // this node could not write down it has not judged.
@@ -109,23 +129,27 @@ func (p *pass) tellFindings(ctx context.Context) error {
 	for _, d := range p.wrote {
 		errs = append(errs, p.tellFindingsOf(ctx, d))
 	}
+	maps.DeleteFunc(p.annotated, func(name string, _ annotated) bool {
+		return !slices.ContainsFunc(p.wrote, func(d kube.Document) bool { return d.Name == name })
+	})
 	return errors.Join(errs...)
 }
 
 func (p *pass) tellFindingsOf(ctx context.Context, d kube.Document) error {
 	findings := p.documents.findings[d.Name]
-	text := ""
-	if len(findings) > 0 {
-		data, err := json.Marshal(findings[:min(len(findings), maxFindings)])
-		if err != nil {
-			return fmt.Errorf("write the findings about ConfigMap %s: %w", d.Name, err)
-		}
-		text = string(data)
+	text, err := annotation(findings)
+	if err != nil {
+		return fmt.Errorf("write the findings about ConfigMap %s: %w", d.Name, err)
 	}
-	wrote, err := p.Cluster.Annotate(ctx, d.Name, text)
+	now := annotated{d.UID, text}
+	if d.Findings != "" && p.annotated[d.Name] == now {
+		return nil // an agent of another version finds something else: both would go on for ever
+	}
+	wrote, err := p.Cluster.Annotate(ctx, d, text)
 	if err != nil || !wrote {
-		return err // another node's agent has told it
+		return err // another node's agent has told it, or it is another document by now
 	}
+	p.annotated[d.Name] = now
 	for i, f := range findings {
 		if i == maxEvents {
 			break
@@ -133,6 +157,17 @@ func (p *pass) tellFindingsOf(ctx context.Context, d kube.Document) error {
 		p.Cluster.Event(kube.DocumentRef(d), f.Severity == nsg.Error, f.Code, eventText(f))
 	}
 	return nil
+}
+
+// annotation is as many of the findings as there is room for; "" for none.
+func annotation(findings []nsg.Finding) (string, error) {
+	for n := min(len(findings), maxFindings); n > 0; n /= 2 {
+		data, err := json.Marshal(findings[:n])
+		if err != nil || len(data) <= maxAnnotation {
+			return string(data), err
+		}
+	}
+	return "", nil
 }
 
 // maxEvents is how many of a ConfigMap's findings become Events. The annotation

@@ -1,10 +1,17 @@
 package agent
 
 import (
+	"encoding/json"
+	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/vnet-cni/vnet-cni/cmd/vnet-agent/kube"
+	"github.com/vnet-cni/vnet-cni/pkg/nsg"
 )
 
 // vnetOf is the document of a virtual network.
@@ -64,6 +71,128 @@ func TestFindings(t *testing.T) {
 		t.Error("the last good rules are not in force")
 	}
 	t.Log("5 states of the documents")
+}
+
+// What was found in a ConfigMap is not said of the one that came in its place
+// meanwhile.
+func TestFindingsOfBefore(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.cluster.document("groups", map[string]string{"a.json": group("web", "80")})
+	r.good()
+	r.cluster.document("groups", map[string]string{"a.json": "{"})
+	r.cluster.meanwhile = func() { r.cluster.document("groups", map[string]string{"a.json": group("web", "81")}) }
+	r.good()
+	if found := r.cluster.documents[0].Findings; found != "" || len(r.cluster.about("ConfigMap/groups")) > 0 {
+		t.Errorf("the mended document is annotated %s, events %q", found, r.cluster.events)
+	}
+	r.good()
+	if r.cluster.annotated > 0 {
+		t.Errorf("%d annotations", r.cluster.annotated)
+	}
+	t.Log("1 change")
+}
+
+// Two agents that find different things in one document, as during an upgrade, do not
+// write over each other for ever; what somebody removed comes back.
+func TestFindingsOfAnotherVersion(t *testing.T) {
+	t.Parallel()
+	for _, doc := range []string{"{", group("web", "80")} {
+		r := newRig(t)
+		r.cluster.document("good", map[string]string{"a.json": group("api", "80")})
+		r.good()
+		r.cluster.document("groups", map[string]string{"a.json": doc})
+		r.good()
+		own := r.cluster.documents[1].Findings
+		write := func(found string) {
+			r.cluster.change(func() {
+				r.cluster.documents[1].Findings, r.cluster.documents[1].ResourceVersion = found, r.cluster.version()
+			})
+		}
+		before := r.cluster.annotated
+		for range 5 {
+			write("what another finds")
+			r.good()
+		}
+		if n := r.cluster.annotated - before; n > 1 {
+			t.Errorf("%s: written over %d times", doc, n)
+		}
+		write("")
+		r.good()
+		if r.cluster.documents[1].Findings != own {
+			t.Errorf("%s: removed, and does not come back", doc)
+		}
+		r.restart()
+		write("what another finds")
+		r.good()
+		if r.cluster.documents[1].Findings != own {
+			t.Errorf("%s: the agent that comes last does not write what it finds", doc)
+		}
+	}
+	t.Log("2 documents")
+}
+
+// ruled is the document of a group whose inbound rules have these names and priorities.
+func ruled(name string, rules ...string) string {
+	var list []string
+	for _, r := range rules {
+		rule, priority, _ := strings.Cut(r, " ")
+		list = append(list, fmt.Sprintf(`{"name": "%s", "properties": {"direction": "Inbound", "access": "Deny", "protocol": "Tcp", "priority": %s,
+			"sourceAddressPrefix": "*", "destinationAddressPrefix": "*", "sourcePortRange": "*", "destinationPortRange": "80"}}`, rule, priority))
+	}
+	return fmt.Sprintf(`{"name": "%s", "type": "Microsoft.Network/networkSecurityGroups", "properties": {"securityRules": [%s]}}`, name, strings.Join(list, ","))
+}
+
+// However much is wrong with a document, and however long its names are, Kubernetes
+// takes the annotation, and what keeps a document from being used is in it.
+func TestManyFindings(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	long := strings.Repeat("<", 2000)
+	var names, priorities []string
+	for i := range 2 * maxFindings {
+		names = append(names, fmt.Sprintf("-%d %d", i, 100+i))
+		priorities = append(priorities, fmt.Sprintf("%s%d %d", long, i, i))
+	}
+	r.cluster.document("long", map[string]string{"a.json": ruled(long, priorities...)})
+	r.cluster.document("names", map[string]string{"a.json": ruled("web", append(names, "last 99")...)})
+	r.good()
+	found := func(i int) (list []nsg.Finding) {
+		must(t, json.Unmarshal([]byte(r.cluster.documents[i].Findings), &list))
+		return list
+	}
+	if n := len(r.cluster.documents[0].Findings); n > maxAnnotation || len(found(0)) < 5 || len(found(0)[0].NSG) > maxText+len("…") {
+		t.Errorf("%d findings in %d bytes", len(found(0)), n)
+	}
+	list := found(1)
+	if len(list) != maxFindings || list[0].Rule != "last" || list[0].Severity != nsg.Error || list[1].Rule != "-0" || list[1].Severity != nsg.Warning {
+		t.Errorf("%d findings, which begin with %+v", len(list), list[:2])
+	}
+	if told := r.cluster.about("ConfigMap/names", "rule last"); len(told) != 1 {
+		t.Errorf("told %q", told)
+	}
+	t.Logf("%d findings", len(found(0))+len(list))
+}
+
+// Documents for which there is no room do not keep the pods of a new namespace waiting.
+func TestDocumentsWithoutRoom(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.cluster.document("groups", groups())
+	r.good()
+	must(t, os.RemoveAll(filepath.Join(r.paths.Data, "documents")))
+	mend := blocked(t, filepath.Join(r.paths.Data, "documents"))
+	r.cluster.change(func() { r.cluster.namespaces["new"] = kube.Choice{NSG: "api"} })
+	if err := r.pass(); err == nil || !strings.Contains(err.Error(), "write the documents") {
+		t.Errorf("ready says %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(r.paths.Data, "namespaces", "new")); err != nil {
+		t.Error(err)
+	}
+	mend()
+	r.good()
+	r.added("new/p")
+	t.Log("1 namespace")
 }
 
 // Keys are documents whatever they are called, and no two become one.
@@ -144,9 +273,19 @@ func TestSpace(t *testing.T) {
 	r.restart()
 	r.good()
 	check("another agent")
+	r.cluster.document("net", map[string]string{"v.json": strings.Replace(vnetOf("v", "10.9.0.0/16"), `"properties": {`,
+		`"properties": {"subnets": [{"name": "pods", "addressPrefix": "10.244.0.0/16", "routeTable": {"id": "/rt/r"}}], `, 1)})
+	want["192.168.7.7"] = false
+	r.good()
+	check("a route table that no document has")
+	r.cluster.document("routes", map[string]string{"r.json": `{"name": "r", "id": "/rt/r", "type": "Microsoft.Network/routeTables", "routes": [
+		{"name": "by-firewall", "addressPrefix": "192.168.0.0/16", "nextHopType": "VirtualAppliance", "nextHopIpAddress": "10.9.0.4"}]}`})
+	want["192.168.7.7"] = true
+	r.good()
+	check("with a route table")
 	r.configure("nsg: {virtualNetwork: [10.8.0.0/16]}")
-	want["10.9.0.1"], want["10.8.0.1"] = false, true
+	want["10.9.0.1"], want["10.8.0.1"], want["192.168.7.7"] = false, true, false
 	r.good()
 	check("configured")
-	t.Logf("%d addresses in 4 states", len(want))
+	t.Logf("%d addresses in 6 states", len(want))
 }

@@ -26,6 +26,7 @@ type facts struct {
 	subnets  []netip.Prefix // that the node's podCIDRs are cut from
 	wrote    []kube.Document
 	routed   overlay.Report
+	learned  bool // the pods of other nodes are not those of the pass before
 	conflist []byte
 	conf     *netconf.Conf
 	rules    *policy.Rules

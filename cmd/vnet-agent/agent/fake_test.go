@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/vnet-cni/vnet-cni/cmd/vnet-agent/kube"
 )
@@ -21,10 +22,14 @@ type fakeCluster struct {
 	documents  []kube.Document
 	members    []kube.NodePods
 
-	broken      error // of everything that writes
+	lost        []string
+	broken      error  // of everything that writes
+	hangs       bool   // instead of answering to what writes
+	meanwhile   func() // what somebody changes while the agent publishes; once
 	published   []kube.PodEntry
 	unpublished int
 	annotated   int
+	versions    int      // of documents
 	events      []string // "Kind/name reason: message"
 }
 
@@ -61,7 +66,27 @@ func (c *fakeCluster) Members() []kube.NodePods {
 	return read(c, func() []kube.NodePods { return slices.Clone(c.members) })
 }
 
-func (c *fakeCluster) Publish(_ context.Context, pods []kube.PodEntry) error {
+func (c *fakeCluster) Lost() []string { return read(c, func() []string { return c.lost }) }
+
+// hang waits as kube does for a server that does not answer.
+func (c *fakeCluster) hang(ctx context.Context) error {
+	if !read(c, func() bool { return c.hangs }) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func (c *fakeCluster) Publish(ctx context.Context, pods []kube.PodEntry) error {
+	if err := c.hang(ctx); err != nil {
+		return err
+	}
+	meanwhile := read(c, func() func() { f := c.meanwhile; c.meanwhile = nil; return f })
+	if meanwhile != nil {
+		meanwhile()
+	}
 	return read(c, func() error {
 		if c.broken == nil {
 			c.published = pods
@@ -77,19 +102,28 @@ func (c *fakeCluster) Unpublish(context.Context) error {
 	})
 }
 
-// Annotate is as kube's: it writes what is not there already.
-func (c *fakeCluster) Annotate(_ context.Context, configMap, findings string) (bool, error) {
+// Annotate is as kube's: it writes what is not there already, to what was judged.
+func (c *fakeCluster) Annotate(ctx context.Context, judged kube.Document, findings string) (bool, error) {
+	if err := c.hang(ctx); err != nil {
+		return false, err
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i := range c.documents {
 		d := &c.documents[i]
-		if d.Name == configMap && d.Findings != findings && c.broken == nil {
+		if d.Name == judged.Name && d.ResourceVersion == judged.ResourceVersion && d.Findings != findings && c.broken == nil {
 			d.Findings = findings
+			d.ResourceVersion = c.version()
 			c.annotated++
 			return true, nil
 		}
 	}
 	return false, c.broken
+}
+
+func (c *fakeCluster) version() string {
+	c.versions++
+	return fmt.Sprint(c.versions)
 }
 
 func (c *fakeCluster) Event(about kube.Ref, _ bool, reason, message string) {
@@ -117,7 +151,7 @@ func (c *fakeCluster) document(name string, files map[string]string) {
 		if files == nil {
 			return
 		}
-		d := kube.Document{Name: name, UID: "uid-of-" + name, Files: map[string][]byte{}}
+		d := kube.Document{Name: name, UID: "uid-of-" + name, ResourceVersion: c.version(), Files: map[string][]byte{}}
 		for key, text := range files {
 			d.Files[key] = []byte(text)
 		}
@@ -148,11 +182,21 @@ type fakeRuntime struct {
 	mu    sync.Mutex
 	known map[string]struct{}
 	away  bool
+	hangs bool // instead of answering
 }
 
 var errAway = errors.New("no such socket")
 
-func (r *fakeRuntime) Sandboxes(context.Context) (map[string]struct{}, error) {
+func (r *fakeRuntime) Sandboxes(ctx context.Context) (map[string]struct{}, error) {
+	r.mu.Lock()
+	hangs := r.hangs
+	r.mu.Unlock()
+	if hangs {
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.away {

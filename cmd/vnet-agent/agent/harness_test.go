@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -48,7 +49,7 @@ func main(m *testing.M) int {
 }
 
 // program copies a program to the image, once.
-func program(t *testing.T, path string) {
+func program(t testing.TB, path string) {
 	t.Helper()
 	target := filepath.Join(image, filepath.Base(path))
 	if _, err := os.Stat(target); err == nil {
@@ -68,7 +69,7 @@ func program(t *testing.T, path string) {
 
 // rig is an agent on a node of a test.
 type rig struct {
-	t       *testing.T
+	t       testing.TB
 	fabric  *testnet.Fabric
 	node    *testnet.Node
 	cluster *fakeCluster
@@ -89,7 +90,7 @@ var (
 
 // newRig makes a node n1 of a cluster that also has n2, and an agent that has not
 // looked yet.
-func newRig(t *testing.T) *rig {
+func newRig(t testing.TB) *rig {
 	t.Helper()
 	for _, name := range ownBinaries {
 		program(t, testnet.Bin(t, name))
@@ -220,7 +221,7 @@ type container struct {
 const annotations = "io.kubernetes.cri.pod-annotations"
 
 // add attaches a pod as a runtime does, with the plugins and the conflist that the
-// agent put there, and annotations "key=value".
+// agent put there, and annotations "key=value"; "port=1234" is a port of the node.
 func (r *rig) add(name string, annotated ...string) (*container, error) {
 	r.t.Helper()
 	c := &container{r.node.NewPod(), r, name, annotated}
@@ -241,12 +242,15 @@ func (r *rig) added(name string, annotated ...string) *container {
 func (c *container) verb(verb string) error {
 	r := c.rig
 	r.t.Helper()
-	said := map[string]string{}
+	said, ports := map[string]string{}, []any{}
 	for _, a := range c.args {
 		key, value, _ := strings.Cut(a, "=")
 		said["vnet-cni.io/"+key] = value
+		if port, err := strconv.Atoi(value); key == "port" && err == nil {
+			ports = append(ports, map[string]any{"hostPort": port, "containerPort": 80, "protocol": "tcp"})
+		}
 	}
-	caps, err := json.Marshal(map[string]any{annotations: said})
+	caps, err := json.Marshal(map[string]any{annotations: said, "portMappings": ports})
 	must(r.t, err)
 	namespace, short, _ := strings.Cut(c.name, "/")
 	cmd := r.node.Command(map[string]string{
@@ -335,7 +339,7 @@ func (r *rig) written() map[string]string {
 	return times
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -2,8 +2,8 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 
@@ -15,7 +15,7 @@ import (
 // What the image brings. Of the reference plugins that a cluster needs as well,
 // those that are there stay.
 var (
-	ownBinaries     = []string{"vnet", "vnet-ipam", "vnetctl"}
+	ownBinaries     = []string{"vnet", "vnet-nsg", "vnet-ipam", "vnetctl"}
 	missingBinaries = []string{"portmap", "loopback"}
 )
 
@@ -34,10 +34,17 @@ func (p *pass) installPlugins(context.Context) error {
 // While there can be a tunnel, nobody but nodes may send to its port.
 func (p *pass) reachNodes(context.Context) error {
 	if p.config.Mode == ModeVNet {
-		return errors.Join(overlay.Remove(), p.node.Firewall.UnguardTunnel(p.Paths.State))
+		return p.endTunnel(overlay.Remove)
 	}
 	if p.config.Encapsulation == overlay.Never {
-		return errors.Join(p.routeNodes(), p.node.Firewall.UnguardTunnel(p.Paths.State))
+		return p.endTunnel(p.routeNodes)
+	}
+	another, err := p.node.Firewall.GuardsAnother(p.config.VXLAN.Port)
+	if err == nil && another {
+		err = overlay.Remove() // its device cannot change the port
+	}
+	if err != nil {
+		return err
 	}
 	nodes := slices.Clone(p.self.Addresses)
 	for _, n := range p.others {
@@ -47,6 +54,15 @@ func (p *pass) reachNodes(context.Context) error {
 		return err
 	}
 	return p.routeNodes()
+}
+
+// endTunnel takes the guard of the tunnel's port away once the tunnel is: as long as
+// its device is there, whoever may send to the port comes in past all judgement.
+func (p *pass) endTunnel(remove func() error) error {
+	if err := remove(); err != nil {
+		return err
+	}
+	return p.node.Firewall.UnguardTunnel(p.Paths.State)
 }
 
 func (p *pass) routeNodes() error {
@@ -75,7 +91,8 @@ func overlayNode(name string, addrs []netip.Addr, cidrs []netip.Prefix) overlay.
 func (p *pass) configure(context.Context) error {
 	s := site{
 		pools: p.self.PodCIDRs, subnets: p.subnets, uplink: p.uplink.Name, mtu: p.mtu(), stateDir: p.Paths.State,
-		documents: p.currentDocuments(), defaults: p.defaultsDir(), cluster: p.podCIDRs(), space: p.space(),
+		documents: p.currentDocuments(), defaults: p.defaultsDir(), cluster: p.podCIDRs(),
+		space: p.space(new(string)), tag: p.space(p.config.NSG.RouteTable),
 	}
 	var err error
 	if p.conflist, p.conf, err = p.config.render(s); err != nil {
@@ -87,10 +104,24 @@ func (p *pass) configure(context.Context) error {
 // mtu of pods: what the user says, else what the way to the other nodes leaves, else
 // the uplink's.
 func (p *pass) mtu() int {
-	if p.config.MTU != 0 || p.routed.MTU == p.routed.UplinkMTU {
+	switch {
+	case p.config.MTU != 0 || p.config.Mode == ModeVNet:
 		return p.config.MTU
+	case p.routed.UplinkMTU == 0: // nobody could look: the tunnel is as it was
+		return tunnelMTU()
+	case p.routed.MTU == p.routed.UplinkMTU:
+		return 0
 	}
 	return p.routed.MTU
+}
+
+// tunnelMTU is that of the tunnel's device; 0 without one.
+func tunnelMTU() int {
+	l, err := net.InterfaceByName(overlay.DeviceName)
+	if err != nil {
+		return 0
+	}
+	return l.MTU
 }
 
 func (p *pass) podCIDRs() []netip.Prefix {
@@ -102,9 +133,10 @@ func (p *pass) podCIDRs() []netip.Prefix {
 }
 
 // space is the virtual network: what the configuration or the documents say it is,
-// and always the cluster's nodes and pods.
-func (p *pass) space() []netip.Prefix {
-	c := policy.Config{VirtualNetwork: p.config.NSG.VirtualNetwork, Pools: p.subnets, Uplink: connected(p.uplink)}
+// and always the cluster's nodes and pods. A route table adds to what the tag means, not
+// to who knows the way back to a pod.
+func (p *pass) space(routeTable *string) []netip.Prefix {
+	c := policy.Config{VirtualNetwork: p.config.NSG.VirtualNetwork, RouteTable: routeTable, Pools: p.subnets, Uplink: connected(p.uplink)}
 	nodes := addressesOf(p.self.Addresses)
 	for _, n := range p.others {
 		nodes = append(nodes, addressesOf(n.Addresses)...)

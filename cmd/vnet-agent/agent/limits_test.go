@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vnet-cni/vnet-cni/cmd/vnet-agent/kube"
 )
@@ -45,6 +46,21 @@ func TestLimitedNames(t *testing.T) {
 		t.Errorf("few names: %d left out of %v", left, same)
 	}
 	t.Logf("%d pods, %d names left out", len(pods), left)
+}
+
+// Changes that never end do not keep an agent busy all the time, nor waiting for long.
+func TestSettling(t *testing.T) {
+	t.Parallel()
+	cases := map[time.Duration]time.Duration{
+		0: settle, 10 * time.Millisecond: settle, 200 * time.Millisecond: 400 * time.Millisecond,
+		500 * time.Millisecond: time.Second, time.Minute: time.Second,
+	}
+	for took, want := range cases {
+		if got := settling(took); got != want {
+			t.Errorf("after a pass of %s: have %s, want %s", took, got, want)
+		}
+	}
+	t.Logf("%d passes", len(cases))
 }
 
 func TestClipped(t *testing.T) {

@@ -37,7 +37,7 @@ func (p *pass) learnMembers(context.Context) error {
 	}
 	p.tellAll("InvalidNodePods", faults)
 	changed, err := p.node.SyncMembers(p.Paths.State, p.config.Network, list)
-	if changed {
+	if p.learned = changed; changed {
 		p.Log.Info("the pods of other nodes changed", "pods", len(list))
 	}
 	return err

@@ -49,19 +49,16 @@ func (c *counters) pass(d time.Duration, err error) {
 
 // brought tells that something was brought about, of which n parts had to be
 // changed. Where nothing else was wanted than before somebody had damaged it.
-func (p *pass) brought(what, wanted string, n int, err error) {
+func (p *pass) brought(what, wanted string, n int, err error) (damaged bool) {
 	before, known := p.done[what]
-	if known && before == wanted {
-		p.stats.repaired(what, n)
+	if damaged = known && before == wanted; damaged {
+		p.stats.drifted.WithLabelValues(what).Add(float64(n))
 	}
 	p.done[what] = wanted
 	if err != nil {
 		delete(p.done, what) // what is changed by the next attempt belongs to this one
 	}
-}
-
-func (c *counters) repaired(what string, n int) {
-	c.drifted.WithLabelValues(what).Add(float64(n))
+	return damaged && n > 0
 }
 
 // Registry returns the agent's metrics.

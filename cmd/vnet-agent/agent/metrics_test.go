@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -166,6 +167,18 @@ func TestHealth(t *testing.T) {
 		}
 	}
 	t.Logf("%d states", len(cases))
+}
+
+// Nobody who reaches the node can hold connections, or both scrapes, for ever.
+func TestServerTimeouts(t *testing.T) {
+	t.Parallel()
+	s := New("n1", Paths{}, slog.New(slog.DiscardHandler), time.Hour, grace).server()
+	for what, d := range map[string]time.Duration{"who sends no request": s.ReadHeaderTimeout, "who does not read": s.WriteTimeout, "who asks no more": s.IdleTimeout} {
+		if d <= 0 {
+			t.Errorf("%s keeps a connection for ever", what)
+		}
+	}
+	t.Log("3 timeouts")
 }
 
 // The whole agent runs, while it is told of changes, asked, and pods come and go.

@@ -7,13 +7,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vnet-cni/vnet-cni/cmd/vnet-agent/kube"
 )
 
 // blocked puts a file where a folder is to be made: nobody, not even root, writes
 // below it.
-func blocked(t *testing.T, path string) (mend func()) {
+func blocked(t testing.TB, path string) (mend func()) {
 	t.Helper()
 	aside := path + ".aside"
 	if err := os.Rename(path, aside); err != nil && !os.IsNotExist(err) {
@@ -168,6 +169,53 @@ func (r *rig) othersAreDone(failed string) {
 			r.t.Errorf("with %q failing, nobody did %q", failed, what)
 		}
 	}
+}
+
+// The API server forgets an Event after an hour: what is wrong for longer is told of
+// again before that, or `kubectl describe` would say nothing.
+func TestToldAgain(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.good()
+	r.added("default/p")
+	r.cluster.pod("default/p", "nsg=nowhere")
+	r.configure("mode: neither")
+	wrong := [][]string{{"Node/n1", invalidConfiguration, "neither"}, {"Pod/p", notApplied, "nowhere"}}
+	for minutes, times := range []int{1, 1, 1, 2, 2, 2, 3} {
+		if err := r.pass(); err == nil {
+			t.Fatal("nobody notices")
+		}
+		for _, w := range wrong {
+			if told := r.cluster.about(w...); len(told) != times {
+				t.Errorf("after %d minutes told %q, want it %d times", 10*minutes, told, times)
+			}
+		}
+		r.clock = r.clock.Add(10*time.Minute - collectEvery)
+	}
+	t.Logf("%d faults", len(wrong))
+}
+
+// An API server and a runtime that do not answer do not keep a node's rules and routes
+// from being repaired in ten seconds.
+func TestServerHangs(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.good()
+	r.cluster.document("groups", map[string]string{"a.json": "{"})
+	r.cluster.change(func() { r.cluster.hangs = true })
+	r.runtime.change(func() { r.runtime.hangs = true })
+	began := time.Now()
+	if err := r.pass(); err == nil || !strings.Contains(err.Error(), "publish the pods") || !strings.Contains(err.Error(), "tell of findings") {
+		t.Errorf("ready says %v", err)
+	}
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("a look takes %s", took)
+	}
+	r.cluster.change(func() { r.cluster.hangs = false })
+	r.eventually("the runtime's silence is told", func() bool { return r.pass() != nil && strings.Contains(r.Ready().Error(), "collect") })
+	r.runtime.change(func() { r.runtime.hangs = false })
+	r.good()
+	t.Log("3 questions")
 }
 
 // The conflist is the last thing that a new node gets, and it is one that a runtime

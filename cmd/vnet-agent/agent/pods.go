@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/vnet-cni/vnet-cni/cmd/vnet-agent/kube"
@@ -39,6 +40,15 @@ func (p *pass) attachments() ([]attached, error) {
 	return list, nil
 }
 
+// answerForPods lets neighbours reach pods again that a link which was set down has cut off.
+func (p *pass) answerForPods(context.Context) error {
+	again, err := p.node.AnswerAgain(p.Paths.State, p.config.Network)
+	if len(again) > 0 {
+		p.Log.Info("answer for pods again", "addresses", again)
+	}
+	return err
+}
+
 // notApplied is the reason of the Event that says so.
 const notApplied = "SecurityGroupNotApplied"
 
@@ -47,6 +57,9 @@ const notApplied = "SecurityGroupNotApplied"
 func (p *pass) followChoices(context.Context) error {
 	if p.rules == nil {
 		return nil // nobody is judged, or it was said why not
+	}
+	if slices.Contains(p.Cluster.Lost(), "pods") {
+		return nil // by now a pod may be another of that name, to which its ADD gave groups
 	}
 	list, err := p.attachments()
 	if err != nil {
@@ -85,19 +98,33 @@ func (p *pass) chosen(a attached, pod kube.Pod, namespace kube.Choice) (key stri
 	}
 	if wanted.NSG != "" {
 		if key, err = p.rules.Group(wanted.NSG); err != nil {
-			return "", nil, err
+			return "", nil, fmt.Errorf("%s: %w", annotationOf(pod, "nsg"), err)
 		}
 	}
 	asgs = wanted.ASGNames()
 	if a.has(key, asgs) {
 		return key, asgs, nil // whoever allowed it then
 	}
-	for _, name := range slices.Concat(nonEmpty(wanted.NSG, key), asgs) {
+	return key, asgs, errors.Join(p.permits(pod, "nsg", nonEmpty(wanted.NSG, key)...), p.permits(pod, "asgs", asgs...))
+}
+
+// permits tells whether the pod may have the groups that its annotation names.
+func (p *pass) permits(pod kube.Pod, annotation string, names ...string) error {
+	for _, name := range names {
 		if !p.conf.Permits(pod.Namespace, name) {
-			return "", nil, fmt.Errorf("nsg.allowed does not have %q for the pods of namespace %s", name, pod.Namespace)
+			return fmt.Errorf("%s: nsg.allowed does not have %q for the pods of namespace %s", annotationOf(pod, annotation), name, pod.Namespace)
 		}
 	}
-	return key, asgs, nil
+	return nil
+}
+
+// annotationOf names the annotation that counts: the pod's, or else its namespace's.
+func annotationOf(pod kube.Pod, key string) string {
+	whose := "namespace " + pod.Namespace
+	if key == "nsg" && pod.HasNSG || key == "asgs" && pod.HasASGs {
+		whose = "the pod"
+	}
+	return "annotation vnet-cni.io/" + key + " of " + whose
 }
 
 func (a attached) has(group string, asgs []string) bool {
@@ -123,22 +150,29 @@ func (p *pass) choose(a attached, group string, asgs []string) error {
 // wantedBy is what the pod's annotations say, and where they say nothing its
 // namespace's. The reader is that of the plugin, so that both refuse the same.
 func wantedBy(pod kube.Pod, namespace kube.Choice) (netconf.Default, error) {
-	said := map[string]string{}
+	var wanted netconf.Default
 	for _, c := range []struct {
 		key, own, namespace string
 		has                 bool
 	}{{"nsg", pod.NSG, namespace.NSG, pod.HasNSG}, {"asgs", pod.ASGs, namespace.ASGs, pod.HasASGs}} {
-		if c.has {
-			said[c.key] = c.own
-		} else if c.namespace != "" {
-			said[c.key] = c.namespace
+		value := c.own
+		if !c.has {
+			value = c.namespace
 		}
+		if !c.has && value == "" {
+			continue
+		}
+		data, err := json.Marshal(map[string]string{c.key: value})
+		if err != nil {
+			return netconf.Default{}, err
+		}
+		read, err := netconf.ReadDefault(data)
+		if err != nil {
+			return netconf.Default{}, fmt.Errorf("%s: %s", annotationOf(pod, c.key), strings.TrimPrefix(err.Error(), "default."+c.key+": "))
+		}
+		wanted.NSG, wanted.ASGs = wanted.NSG+read.NSG, wanted.ASGs+read.ASGs // it has one of both
 	}
-	data, err := json.Marshal(said)
-	if err != nil {
-		return netconf.Default{}, err
-	}
-	return netconf.ReadDefault(data)
+	return wanted, nil
 }
 
 func nonEmpty(names ...string) []string {
@@ -148,13 +182,16 @@ func nonEmpty(names ...string) []string {
 // publish tells the agents of other nodes who is in which group here, and so whom to
 // judge.
 func (p *pass) publish(ctx context.Context) error {
+	if p.conf == nil {
+		return nil // it was said why; what is published holds
+	}
 	list, err := p.attachments()
 	if err != nil {
 		return err
 	}
 	entries := []kube.PodEntry{}
 	for _, a := range list {
-		if p.conf != nil && p.conf.NSG != nil {
+		if p.conf.NSG != nil {
 			entries = append(entries, kube.PodEntry{Addresses: attachment.Addrs(a.lease), NSG: a.record.Group, ASGs: a.record.ASGs})
 		}
 	}

@@ -59,20 +59,21 @@ func TestChoices(t *testing.T) {
 		{"own NSG", func() { r.cluster.pod("shop/p", "nsg=web") }, "web", []string{"shop"}, ""},
 		{"own ASGs, too", func() { r.cluster.pod("shop/p", "nsg=web", "asgs=front,api") }, "web", []string{"api", "front"}, ""},
 		{"by its id", func() { r.cluster.pod("shop/p", "nsg="+resources+"networkSecurityGroups/Web", "asgs=front,api") }, "web", []string{"api", "front"}, ""},
-		{"not allowed", func() { r.cluster.pod("shop/p", "nsg=far-nsg", "asgs=front") }, "web", []string{"api", "front"}, `nsg.allowed does not have "far-nsg"`},
+		{"not allowed", func() { r.cluster.pod("shop/p", "nsg=far-nsg", "asgs=front") }, "web", []string{"api", "front"}, `annotation vnet-cni.io/nsg of the pod: nsg.allowed does not have "far-nsg"`},
 		{"not allowed by its id", func() {
 			r.cluster.pod("shop/p", "nsg="+resources+"networkSecurityGroups/far-nsg", "asgs=front")
 		}, "web", []string{"api", "front"}, "nsg.allowed does not have"},
-		{"an ASG that is not allowed", func() { r.cluster.pod("shop/p", "asgs=far") }, "web", []string{"api", "front"}, `nsg.allowed does not have "far"`},
-		{"unknown", func() { r.cluster.pod("shop/p", "nsg=nowhere") }, "web", []string{"api", "front"}, "nowhere"},
-		{"nonsense", func() { r.cluster.pod("shop/p", "nsg=a b") }, "web", []string{"api", "front"}, "a b"},
+		{"an ASG that is not allowed", func() { r.cluster.pod("shop/p", "asgs=far") }, "web", []string{"api", "front"}, `annotation vnet-cni.io/asgs of the pod: nsg.allowed does not have "far"`},
+		{"unknown", func() { r.cluster.pod("shop/p", "nsg=nowhere") }, "web", []string{"api", "front"}, `annotation vnet-cni.io/nsg of the pod: network security group "nowhere"`},
+		{"nonsense", func() { r.cluster.pod("shop/p", "nsg=a b") }, "web", []string{"api", "front"}, `annotation vnet-cni.io/nsg of the pod: value "a b"`},
 		{"emptied", func() { r.cluster.pod("shop/p", "asgs=") }, "web", []string{"api", "front"}, "asgs"},
 		{"terminating", func() { r.cluster.pod("shop/p", "nsg=api", "terminating") }, "web", []string{"api", "front"}, ""},
 		{"gone", func() { r.cluster.change(func() { delete(r.cluster.pods, "shop/p") }) }, "web", []string{"api", "front"}, ""},
 		{"there again", func() { r.cluster.pod("shop/p", "nsg=api") }, "api", []string{"shop"}, ""},
 		{"nothing of its own", func() { r.cluster.pod("shop/p") }, "shop-nsg", []string{"shop"}, ""},
 		{"another default", func() { r.cluster.change(func() { r.cluster.namespaces["shop"] = kube.Choice{NSG: "api"} }) }, "api", nil, ""},
-		{"an unknown default", func() { r.cluster.change(func() { r.cluster.namespaces["shop"] = kube.Choice{NSG: "nowhere"} }) }, "api", nil, "nowhere"},
+		{"an unknown default", func() { r.cluster.change(func() { r.cluster.namespaces["shop"] = kube.Choice{NSG: "nowhere"} }) }, "api", nil, "annotation vnet-cni.io/nsg of namespace shop: "},
+		{"nonsense by default", func() { r.cluster.change(func() { r.cluster.namespaces["shop"] = kube.Choice{ASGs: "a b"} }) }, "api", nil, `annotation vnet-cni.io/asgs of namespace shop: value "a b"`},
 		{"a namespace that nobody knows", func() { r.cluster.change(func() { delete(r.cluster.namespaces, "shop") }) }, "api", nil, ""},
 		{"no default", func() { r.cluster.change(func() { r.cluster.namespaces["shop"] = kube.Choice{} }) }, "", nil, ""},
 	}
@@ -114,6 +115,28 @@ func TestSameName(t *testing.T) {
 	if told := r.cluster.events; len(told) > 0 {
 		t.Errorf("told %q", told)
 	}
+	t.Log("2 pods of one name")
+}
+
+// While the agent does not hear of pods, the one that it knows by a name may be gone: the
+// next one of that name keeps the groups that its ADD gave it.
+func TestSameNameUnheard(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.cluster.document("groups", groups())
+	r.good()
+	old := r.added("shop/web-0", "nsg=web")
+	r.good()
+	must(t, old.verb("del"))
+	r.cluster.change(func() { r.cluster.lost = []string{"pods"} })
+	again := r.added("shop/web-0", "nsg=api")
+	r.cluster.pod("shop/web-0", "nsg=web") // the old one's still
+	r.good()
+	again.wants("unheard", "api", "shop")
+	r.cluster.change(func() { r.cluster.lost = nil })
+	r.good()
+	r.good()
+	again.wants("heard", "web", "shop")
 	t.Log("2 pods of one name")
 }
 

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -65,7 +66,7 @@ func (a *Agent) Remove(ctx context.Context) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	if err := errors.Join(overlay.Remove(), p.node.Firewall.UnguardTunnel(a.Paths.State)); err != nil {
+	if err := p.endTunnel(overlay.Remove); err != nil {
 		return err
 	}
 	_, err = nodefiles.RemoveBinaries(a.Paths.Binaries)
@@ -96,9 +97,22 @@ func (p *pass) removeNetwork(network string) error {
 		return err
 	}
 	for _, l := range leases {
+		if err := p.endPortMappings(network, l); err != nil {
+			return err
+		}
 		if err := collect.Detach(p.node, p.Paths.State, p.Paths.Binaries, network, l); err != nil {
 			return err
 		}
 	}
-	return p.node.Firewall.Remove(p.Paths.State, network)
+	return p.node.RemoveRules(p.Paths.State, network)
+}
+
+// endPortMappings takes the node's ports from an attachment for which nobody will call
+// the plugins of our configuration any more. It is the image's portmap that does: the runtime's may
+// be gone. Portmap finds its rules by the container, whatever the ports, but looks for
+// none unless there is one.
+func (p *pass) endPortMappings(network string, l ipam.Lease) error {
+	config := fmt.Sprintf(`{"cniVersion": %q, "name": %q, "type": "portmap", "runtimeConfig": {"portMappings":
+		[{"hostPort": 1, "containerPort": 1, "protocol": "tcp"}]}}`, cniVersion, network)
+	return attachment.Delegate{Type: "portmap", Config: json.RawMessage(config)}.Return(l.Key, "", p.Paths.Source)
 }

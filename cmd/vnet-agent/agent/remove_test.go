@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -81,6 +82,7 @@ func (r *rig) nothingLeft(when string, before testnet.State) {
 
 func (r *rig) withMembers() {
 	r.cluster.document("groups", groups())
+	r.cluster.document("routes", routeTable("192.0.2.0/24 None", "2001:db8::/32 None"))
 	r.cluster.change(func() {
 		r.cluster.members = []kube.NodePods{{Node: "n2", Pods: []kube.PodEntry{{Addresses: []netip.Addr{netip.MustParseAddr("10.244.2.9")}, NSG: key("web"), ASGs: []string{"far"}}}}}
 	})
@@ -97,6 +99,8 @@ func TestRemove(t *testing.T) {
 	}{
 		{"overlay", "encapsulation: always", ownCIDRs, 2, nil},
 		{"vnet", "mode: vnet\nmasquerade: true", flatCIDRs, 2, nil},
+		{"routes", "nsg: {routeTable: r}", ownCIDRs, 1, nil},
+		{"routes, never a pod", "nsg: {routeTable: r}", ownCIDRs, 0, nil},
 		{"without security groups", "nsg: {disabled: true}", ownCIDRs, 2, nil},
 		{"never a pod", "network: blue", ownCIDRs, 0, nil},
 		{"never a pod, no groups", "network: blue\nnsg: {disabled: true}", ownCIDRs, 0, nil},
@@ -143,13 +147,35 @@ func TestRemove(t *testing.T) {
 	t.Logf("%d nodes", len(cases))
 }
 
+// A port of the node that leads to a pod does not outlive it: the pod of a DaemonSet is
+// there still when the node is drained.
+func TestRemovePortMappings(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.good()
+	r.added("default/p", "port=18080")
+	r.added("default/q")
+	mapped := func() int {
+		return strings.Count(r.shell("iptables-save", "-t", "nat")+r.shell("ip6tables-save", "-t", "nat"), "18080")
+	}
+	if mapped() == 0 {
+		t.Fatal("the port leads nowhere")
+	}
+	must(t, os.Remove(filepath.Join(r.paths.Binaries, "portmap")))
+	r.on(func() error { return r.Remove(context.Background()) })
+	if n := mapped(); n > 0 {
+		t.Errorf("%d rules of the port are left: %s", n, r.shell("iptables-save", "-t", "nat"))
+	}
+	t.Log("1 port")
+}
+
 // Whoever continues after a removal that was killed finds all that is left.
 func TestRemoveKilled(t *testing.T) {
 	t.Parallel()
 	strace, err := exec.LookPath("strace")
 	must(t, err)
 	points := map[string][]int{"unlinkat": {1, 3, 8}, "sendto,sendmsg": {6, 30, 60}, "execve": {3}}
-	killed := 0
+	var killed atomic.Int32
 	t.Run("points", func(t *testing.T) {
 		for calls, at := range points {
 			for _, n := range at {
@@ -170,7 +196,7 @@ func TestRemoveKilled(t *testing.T) {
 					var said bytes.Buffer
 					cmd.Stdout, cmd.Stderr = &said, &said
 					if err := r.node.Run(cmd); err != nil {
-						r.cluster.change(func() { killed++ })
+						killed.Add(1)
 					}
 					r.on(func() error { return r.Remove(context.Background()) })
 					r.nothingLeft("after "+said.String(), before)
@@ -178,10 +204,10 @@ func TestRemoveKilled(t *testing.T) {
 			}
 		}
 	})
-	if killed == 0 {
+	if killed.Load() == 0 {
 		t.Error("nobody was killed")
 	}
-	t.Logf("%d deaths", killed)
+	t.Logf("%d deaths", killed.Load())
 }
 
 // A removal that fails is tried again, and then the agent is ready.

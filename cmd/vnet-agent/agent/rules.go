@@ -2,8 +2,12 @@ package agent
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"slices"
 
 	"github.com/vnet-cni/vnet-cni/pkg/attachment"
+	"github.com/vnet-cni/vnet-cni/pkg/collect"
 	"github.com/vnet-cni/vnet-cni/pkg/firewall"
 	"github.com/vnet-cni/vnet-cni/pkg/link"
 	"github.com/vnet-cni/vnet-cni/pkg/network"
@@ -24,11 +28,14 @@ func (p *pass) readyKernel(context.Context) error {
 	return link.Sysctls(p.Paths.Sysctls).PrepareNode(uplink, ipv4, ipv6)
 }
 
+// applianceUnusable is the reason of the Event about routes that only drop.
+const applianceUnusable = "ApplianceUnusable"
+
 // enforce puts in force what an ADD would want, before any pod asks for it, and
 // repairs what somebody damaged.
-func (p *pass) enforce(context.Context) error {
+func (p *pass) enforce(ctx context.Context) error {
 	if p.conf == nil {
-		return nil // it was said why
+		return p.keepRules(ctx) // it was said why
 	}
 	want := network.Rules(p.conf, p.uplink)
 	if p.conf.NSG == nil {
@@ -36,9 +43,9 @@ func (p *pass) enforce(context.Context) error {
 		p.enforced = err == nil
 		return err
 	}
-	done, err := p.node.Enforce(want, network.Groups(p.conf, p.uplink), p.deep)
+	done, err := p.node.Enforce(want, network.Groups(p.conf, p.uplink), p.deep, &p.seen)
 	if err != nil && done.Rules == nil {
-		return p.fault(documentsRejected, err)
+		return p.fault(documentsRejected, errors.Join(err, p.keepRules(ctx)))
 	}
 	if err != nil {
 		return err
@@ -47,26 +54,55 @@ func (p *pass) enforce(context.Context) error {
 	if done.Rejected != "" {
 		p.tellNode(documentsRejected, "the last good documents stay in force: "+done.Rejected)
 	}
+	p.tellAll(applianceUnusable, done.Unrouted)
 	if done.Changed {
 		p.Log.Info("put security groups in force")
-	} else if len(done.Repaired) > 0 {
-		p.stats.repaired("rules", len(done.Repaired))
+	}
+	p.repaired(done)
+	return nil
+}
+
+// repaired tells of rules that were put right. What they lacked for a pod that has come
+// since, here or elsewhere, was not there before.
+func (p *pass) repaired(done attachment.Enforced) {
+	if done.Changed || p.learned {
+		delete(p.done, "rules")
+	}
+	here := slices.DeleteFunc(done.Pods, func(pod firewall.Pod) bool { return pod.Remote })
+	if p.brought("rules", fmt.Sprint(here), len(done.Repaired), nil) {
 		p.Log.Info("repaired rules", "damage", done.Repaired)
 	}
-	return nil
+}
+
+// keepRules makes sure of the rules that the node's pods were attached with, where
+// those that are wanted now cannot be had, and of the groups and routes in force.
+func (p *pass) keepRules(context.Context) error {
+	last := p.lastGood()
+	if last == nil {
+		return nil // there are none
+	}
+	leases, err := attachment.Store(p.Paths.State, last.Network).Leases()
+	if err != nil {
+		return err
+	}
+	rules := collect.RulesFor(last.Network, p.Paths.State, leases)
+	if !rules.IPv4 && !rules.IPv6 {
+		return nil // there is no pod
+	}
+	inForce, err := policy.InForce(p.Paths.State, last.Network)
+	if err != nil {
+		return p.node.Firewall.Ensure(rules)
+	}
+	done, err := p.node.Enforce(rules, inForce.Config, p.deep, &p.seen)
+	p.repaired(done)
+	return err
 }
 
 // endJudging makes sure of the rules of a network without security groups, and
 // takes away those that it had.
 func (p *pass) endJudging(want firewall.Network) error {
-	if policy.Exists(p.Paths.State, p.config.Network) {
-		list := attachment.Pods(p.Paths.State, p.config.Network)
-		if err := p.node.Firewall.EndJudging(p.Paths.State, p.config.Network, list); err != nil {
-			return err
-		}
-		if err := policy.Forget(p.Paths.State, p.config.Network); err != nil {
-			return err
-		}
+	if err := p.node.EndJudging(p.Paths.State, p.config.Network); err != nil {
+		return err
 	}
 	return p.node.Firewall.Ensure(want)
 }

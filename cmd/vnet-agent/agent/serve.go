@@ -41,15 +41,11 @@ const maxScrapes = 2
 // Serve answers questions about the agent until the context ends: /healthz,
 // /readyz, and /metrics for Prometheus.
 func (a *Agent) Serve(ctx context.Context, address string) error {
-	mux := http.NewServeMux()
-	mux.Handle("GET /healthz", answer(a.Healthy))
-	mux.Handle("GET /readyz", answer(a.Ready))
-	mux.Handle("GET /metrics", promhttp.HandlerFor(a.Registry(), promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes}))
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", address, err)
 	}
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	server := a.server()
 	go func() {
 		<-ctx.Done()
 		_ = server.Close() // nobody waits for an answer any more
@@ -58,6 +54,16 @@ func (a *Agent) Serve(ctx context.Context, address string) error {
 		return fmt.Errorf("serve on %s: %w", address, err)
 	}
 	return nil
+}
+
+// server leaves no connection open for whoever neither asks nor reads, as anybody who
+// reaches the node may connect.
+func (a *Agent) server() *http.Server {
+	mux := http.NewServeMux()
+	mux.Handle("GET /healthz", answer(a.Healthy))
+	mux.Handle("GET /readyz", answer(a.Ready))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(a.Registry(), promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes}))
+	return &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: time.Minute, IdleTimeout: time.Minute}
 }
 
 func answer(fault func() error) http.HandlerFunc {

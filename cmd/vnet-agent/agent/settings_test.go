@@ -68,6 +68,42 @@ func TestConfigurationEdited(t *testing.T) {
 	t.Logf("2 edits, %d broken ones", len(broken))
 }
 
+// A configuration that this node cannot have leaves the last good conflist, also with
+// another agent, and the rules that the pods were attached with. Other nodes go on
+// knowing the pods.
+func TestConfigurationRefusedHere(t *testing.T) {
+	t.Parallel()
+	refused := []struct{ what, config, mtu, word string }{
+		{"an MTU that IPv6 cannot have", "mtu: 1000", "1500", "mtu"},
+		{"a subnet's group that no document has", "nsg: {subnet: wep}", "1500", "wep"},
+		{"a tunnel that leaves too little for IPv6", "nsg: {subnet: web}\nencapsulation: always", "1300", "mtu"},
+	}
+	for _, c := range refused {
+		r := newRig(t)
+		r.cluster.document("groups", map[string]string{"a.json": group("web", "80")})
+		r.configure("nsg: {subnet: web}")
+		r.good()
+		r.added("default/p", "asgs=front")
+		r.good()
+		r.configure(c.config)
+		r.shell("ip", "link", "set", "eth0", "mtu", c.mtu)
+		for range 2 {
+			r.shell("iptables", "-t", "mangle", "-F")
+			if err := r.pass(); err == nil || !strings.Contains(err.Error(), c.word) {
+				t.Errorf("%s: ready says %v", c.what, err)
+			}
+			if n, sent := r.rules("deny-80"), r.cluster.published; n == 0 || len(sent) != 1 {
+				t.Errorf("%s: %d rules came back, published %+v", c.what, n, sent)
+			}
+			if p := r.vnet(); p.NSG.Subnet != "web" {
+				t.Errorf("%s: the conflist has %+v", c.what, p)
+			}
+			r.restart()
+		}
+	}
+	t.Logf("%d configurations", len(refused))
+}
+
 // Another name for the network waits until the pods of the old one are gone.
 func TestNetworkRenamed(t *testing.T) {
 	t.Parallel()
@@ -88,11 +124,82 @@ func TestNetworkRenamed(t *testing.T) {
 		t.Error("the conflist is of another network")
 	}
 	must(t, pod.verb("del"))
+	far := netip.MustParseAddr("10.244.2.9")
+	r.cluster.change(func() {
+		r.cluster.members = []kube.NodePods{{Node: "n2", Pods: []kube.PodEntry{{Addresses: []netip.Addr{far}, NSG: key("web")}}}}
+	})
+	r.configure("")
+	r.good()
+	r.good()
+	if len(r.sets(far)) == 0 || r.rules("VNET-IN-pods") == 0 {
+		t.Errorf("the old network: another node's pod is in %v, %d rules", r.sets(far), r.rules("VNET-IN-pods"))
+	}
+	r.cluster.change(func() { r.cluster.members = nil })
+	r.configure("network: tenant")
 	r.good()
 	if !named("tenant") {
 		t.Error("without pods the conflist is of the old network still")
 	}
-	t.Log("1 name")
+	if in := slices.DeleteFunc(r.sets(far), isPeers); len(in) > 0 || r.rules("VNET-IN-pods") > 0 || r.rules("VNET-IN-tenant") == 0 {
+		t.Errorf("another node's pod is in %v still, %d rules of the old network, %d of the new", in, r.rules("VNET-IN-pods"), r.rules("VNET-IN-tenant"))
+	}
+	if left := strings.Join(r.files(), "\n"); strings.Contains(left, "pods.nsg\n") || strings.Contains(left, "pods.members") {
+		t.Errorf("files of the old network are left: %s", left)
+	}
+	t.Log("2 names")
+}
+
+// Another mode waits, too: nobody would bring packets to the pods of the old one. A
+// configuration that lacks the mode, or is gone, is of mode overlay.
+func TestModeChanged(t *testing.T) {
+	t.Parallel()
+	for _, without := range []string{"nsg: {sameNode: azure}", ""} {
+		r := newRig(t)
+		r.cluster.nodes[0].PodCIDRs = flatCIDRs
+		r.cluster.document("groups", groups())
+		r.configure("mode: vnet")
+		r.good()
+		pod := r.added("shop/p")
+		r.configure(without)
+		for range 2 {
+			if err := r.pass(); err == nil || !strings.Contains(err.Error(), `mode: value "overlay": 1 pods of this node are in mode "vnet" still`) {
+				t.Errorf("%q with a pod: %v, want an error with both modes", without, err)
+			}
+			r.restart()
+		}
+		if p := r.vnet(); p.Mode != ModeVNet {
+			t.Errorf("%q: the next pod is attached in mode %s", without, p.Mode)
+		}
+		must(t, pod.verb("del"))
+		r.good()
+		if p := r.vnet(); p.Mode != ModeOverlay {
+			t.Errorf("%q without pods: mode %s", without, p.Mode)
+		}
+	}
+	t.Log("2 configurations")
+}
+
+// A list of the allowed that is empty allows nobody, also where another agent goes on
+// with the last good configuration.
+func TestNobodyAllowed(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.cluster.document("groups", groups())
+	for _, config := range []string{"nsg: {allowed: {}}", "mode: neither"} {
+		r.configure(config)
+		r.restart()
+		_ = r.pass()
+		if _, err := r.add("default/p", "nsg=web"); err == nil || !strings.Contains(err.Error(), "allowed") {
+			t.Errorf("%s: ADD of a pod that chooses says %v", config, err)
+		}
+	}
+	r.added("default/plain")
+	r.cluster.pod("default/plain", "nsg=web")
+	_ = r.pass()
+	if told := r.cluster.about(notApplied, "nsg.allowed"); len(told) != 1 {
+		t.Errorf("told %q", told)
+	}
+	t.Log("3 choices")
 }
 
 // Security groups can be turned off and on again under pods; those of other nodes

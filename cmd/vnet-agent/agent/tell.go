@@ -4,27 +4,39 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/vnet-cni/vnet-cni/cmd/vnet-agent/kube"
 	"github.com/vnet-cni/vnet-cni/pkg/attachment"
 )
 
-// tell says that something is wrong: in an Event, unless the pass before has said
-// the same about the same thing. What comes first counts.
+// again is after how long an Event is sent again about what is wrong still. The API
+// server keeps one for an hour, unless it is told otherwise (kube-apiserver --event-ttl).
+const again = 30 * time.Minute
+
+// told is what was said about something, and when it was sent.
+type told struct {
+	what string
+	at   time.Time
+}
+
+// tell says that something is wrong: in an Event, unless the same was said about the
+// same thing not long ago and has been wrong since. What comes first counts.
 func (p *pass) tell(about kube.Ref, reason, message string) {
 	p.tellUnless(about, reason+message, reason, message)
 }
 
-// tellUnless sends an Event unless this pass has told of the same thing, or the one
+// tellUnless sends an Event unless this pass has told of the same thing, or those
 // before it the same.
 func (p *pass) tellUnless(about kube.Ref, same, reason, message string) {
 	if _, already := p.telling[about]; already {
 		return
 	}
-	p.telling[about] = same
-	if p.told[about] == same {
+	if last := p.told[about]; last.what == same && p.now().Sub(last.at) < again {
+		p.telling[about] = last
 		return
 	}
+	p.telling[about] = told{same, p.now()}
 	p.Log.Warn(message, "reason", reason, "about", about.Name)
 	p.Cluster.Event(about, true, reason, message)
 }

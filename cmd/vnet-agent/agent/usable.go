@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/netip"
@@ -12,7 +13,9 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/vnet-cni/vnet-cni/pkg/attachment"
+	"github.com/vnet-cni/vnet-cni/pkg/collect"
 	"github.com/vnet-cni/vnet-cni/pkg/link"
+	"github.com/vnet-cni/vnet-cni/pkg/members"
 	"github.com/vnet-cni/vnet-cni/pkg/nodefiles"
 )
 
@@ -23,11 +26,18 @@ func (p *pass) configured() error {
 	c, err := ReadConfig(p.Paths.Config)
 	if err != nil {
 		err = p.fault(invalidConfiguration, err)
-	} else if err = p.use(c); err == nil {
+	}
+	last := p.lastGood()
+	if err == nil {
+		err = p.use(c)
+	}
+	if err == nil {
+		if last != nil && last.Network != c.Network {
+			p.former = append(p.former, last.Network)
+		}
 		p.good = &c
 		return nil
 	}
-	last := p.lastGood()
 	if last == nil || reflect.DeepEqual(c, *last) {
 		return err
 	}
@@ -55,26 +65,69 @@ func (p *pass) use(c Config) error {
 	if err != nil {
 		return p.fault(invalidPodCIDR, err)
 	}
-	if err := p.keepsNetwork(c); err != nil {
+	if err := c.usableWith(p.self.PodCIDRs, subnets); err != nil {
+		return p.fault(invalidConfiguration, err)
+	}
+	if err := p.keepsPods(c); err != nil {
 		return p.fault(invalidConfiguration, err)
 	}
 	p.config, p.uplink, p.subnets = c, up, subnets
 	return nil
 }
 
-// keepsNetwork refuses another name for the network while pods have addresses of the
-// one with the old name: nobody would know them any more, and their addresses would be
-// leased again.
-func (p *pass) keepsNetwork(c Config) error {
+// keepsPods refuses another name for the network while pods have addresses of the one
+// with the old name: nobody would know them any more, and their addresses would be
+// leased again. And another mode, in which nobody would bring packets to them.
+func (p *pass) keepsPods(c Config) error {
 	last := p.lastGood()
-	if last == nil || last.Network == c.Network {
+	if last == nil || last.Network == c.Network && last.Mode == c.Mode {
 		return nil
 	}
 	leases, err := attachment.Store(p.Paths.State, last.Network).Leases()
 	if err != nil || len(leases) == 0 {
 		return err
 	}
-	return fmt.Errorf("network: value %q: %d pods of this node are in network %q still: drain the node first", c.Network, len(leases), last.Network)
+	if last.Network != c.Network {
+		return fmt.Errorf("network: value %q: %d pods of this node are in network %q still: drain the node first", c.Network, len(leases), last.Network)
+	}
+	return fmt.Errorf("mode: value %q: %d pods of this node are in mode %q still: drain the node first", c.Mode, len(leases), last.Mode)
+}
+
+// leaveNetworks removes the rules of networks with former names, once those of today are
+// in force: nobody brings them up to date any more, and they would go on judging what
+// enters here for other nodes' pods. One that a pod has got into meanwhile waits.
+func (p *pass) leaveNetworks(context.Context) error {
+	p.former = slices.DeleteFunc(p.former, func(n string) bool { return n == p.config.Network })
+	if len(p.former) == 0 || !p.enforced {
+		return nil
+	}
+	all, err := collect.AllLeases(p.Paths.State)
+	if err != nil {
+		return err
+	}
+	keep, waiting := []string{p.config.Network}, []string(nil)
+	for _, n := range all {
+		if !slices.Contains(p.former, n.Network) {
+			keep = append(keep, n.Network)
+		} else if len(n.Leases) > 0 {
+			waiting = append(waiting, n.Network)
+		}
+	}
+	for _, network := range p.former {
+		if _, err := p.node.SyncMembers(p.Paths.State, network, nil); err != nil {
+			return err
+		}
+	}
+	if _, err := collect.Remove(p.node, collect.Options{StateDir: p.Paths.State, Keep: keep}, nil); err != nil {
+		return err
+	}
+	for _, network := range p.former {
+		if err := members.Forget(p.Paths.State, network); err != nil {
+			return err
+		}
+	}
+	p.former = waiting
+	return nil
 }
 
 // goodConfig is the copy of the last configuration that could be used, for an agent
@@ -99,6 +152,9 @@ func (p *pass) lastGood() *Config {
 }
 
 func (p *pass) keepGood() error {
+	if len(p.former) > 0 {
+		return nil // another agent has to know it by the old one
+	}
 	data, err := yaml.Marshal(p.config)
 	if err == nil {
 		_, err = nodefiles.WriteConflist(p.Paths.Data, goodConfig, data)

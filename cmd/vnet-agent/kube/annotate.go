@@ -13,14 +13,11 @@ import (
 
 // Annotate writes what was found in the documents of a ConfigMap to that ConfigMap;
 // "" removes it. It tells whether it did: not if that is there already, nor if the
-// ConfigMap has changed since it was last seen, which the agent then hears of. So of
-// many agents that found the same, one writes.
-func (c *Client) Annotate(ctx context.Context, configMap, findings string) (wrote bool, err error) {
-	d, exists := c.documents.get(c.namespace + "/" + configMap)
-	if !exists {
-		return false, fmt.Errorf("annotate ConfigMap %s/%s: there is none with the label %s", c.namespace, configMap, LabelDocuments)
-	}
-	if d.Findings == findings {
+// ConfigMap is not the one that was judged any more, which the agent then hears of. So
+// of many agents that found the same, one writes.
+func (c *Client) Annotate(ctx context.Context, judged Document, findings string) (wrote bool, err error) {
+	d, exists := c.documents.get(c.namespace + "/" + judged.Name)
+	if !exists || d.UID != judged.UID || d.ResourceVersion != judged.ResourceVersion || d.Findings == findings {
 		return false, nil
 	}
 	value := &findings
@@ -33,17 +30,17 @@ func (c *Client) Annotate(ctx context.Context, configMap, findings string) (wrot
 		"annotations":     map[string]*string{AnnotationFindings: value},
 	}})
 	if err != nil {
-		return false, fmt.Errorf("encode the findings of ConfigMap %s/%s: %w", c.namespace, configMap, err)
+		return false, fmt.Errorf("encode the findings of ConfigMap %s/%s: %w", c.namespace, d.Name, err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	_, err = c.meta.Resource(corev1.SchemeGroupVersion.WithResource("configmaps")).Namespace(c.namespace).
-		Patch(ctx, configMap, types.MergePatchType, body, metav1.PatchOptions{FieldManager: fieldManager})
+		Patch(ctx, d.Name, types.MergePatchType, body, metav1.PatchOptions{FieldManager: fieldManager})
 	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("annotate ConfigMap %s/%s: %w", c.namespace, configMap, err)
+		return false, fmt.Errorf("annotate ConfigMap %s/%s: %w", c.namespace, d.Name, err)
 	}
 	return true, nil
 }

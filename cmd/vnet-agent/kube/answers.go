@@ -11,8 +11,9 @@ func (c *Client) Nodes() []Node { return c.nodes.sorted() }
 // Namespaces returns every namespace, with what it chooses for its pods.
 func (c *Client) Namespaces() map[string]Choice { return c.namespaces.copied() }
 
-// Pods returns the pods of this node by "namespace/name", finished ones and those
-// on the host's network included.
+// Pods returns the pods of this node by "namespace/name", those on the host's network
+// included. Those that have ended, as a Job's do, are not there: they run no more,
+// though their objects may stay for days (Kubernetes, "Pod Lifecycle", "Pod phase").
 func (c *Client) Pods() map[string]Pod { return c.pods.copied() }
 
 // Documents returns the labelled ConfigMaps of the agent's namespace, sorted by name.

@@ -120,9 +120,12 @@ func restClient(base *rest.Config, h *http.Client, codecs runtime.NegotiatedSeri
 // metadata is enough, nothing more is asked for.
 func (c *Client) watch(ctx context.Context) (err error) {
 	all := func(*metav1.ListOptions) {}
-	ofNode := func(o *metav1.ListOptions) {
-		o.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", c.node).String()
-	}
+	ofNode := fields.AndSelectors(
+		fields.OneTermEqualSelector("spec.nodeName", c.node),
+		fields.OneTermNotEqualSelector("status.phase", string(corev1.PodSucceeded)),
+		fields.OneTermNotEqualSelector("status.phase", string(corev1.PodFailed)),
+	)
+	living := func(o *metav1.ListOptions) { o.FieldSelector = ofNode.String() }
 	labelled := func(o *metav1.ListOptions) { o.LabelSelector = LabelDocuments }
 	nodes := cache.NewFilteredListWatchFromClient(c.core, "nodes", "", all)
 	if c.nodes, err = follow(ctx, c, &feed{resource: "nodes"}, nodes, reduceNode); err != nil {
@@ -132,7 +135,7 @@ func (c *Client) watch(ctx context.Context) (err error) {
 	if c.namespaces, err = follow(ctx, c, &feed{resource: "namespaces"}, namespaces, reduceNamespace); err != nil {
 		return err
 	}
-	pods := c.metadataOf("pods", ofNode)
+	pods := c.metadataOf("pods", living)
 	if c.pods, err = follow(ctx, c, &feed{resource: "pods"}, pods, reducePod); err != nil {
 		return err
 	}

@@ -77,7 +77,9 @@ func (f *fake) furnish(t *testing.T) {
 	f.put(t, "pods",
 		`{"metadata":{"name":"p","namespace":"shop","uid":"up","annotations":{"vnet-cni.io/nsg":""}},"spec":{"nodeName":"a"}}`,
 		`{"metadata":{"name":"q","namespace":"shop","uid":"uq","annotations":{"vnet-cni.io/asgs":"db"},"deletionTimestamp":"2026-01-02T03:04:05Z"},"spec":{"nodeName":"a"}}`,
-		`{"metadata":{"name":"elsewhere","namespace":"shop","uid":"ue"},"spec":{"nodeName":"b"}}`)
+		`{"metadata":{"name":"elsewhere","namespace":"shop","uid":"ue"},"spec":{"nodeName":"b"}}`,
+		`{"metadata":{"name":"done","namespace":"shop","uid":"us"},"spec":{"nodeName":"a"},"status":{"phase":"Succeeded"}}`,
+		`{"metadata":{"name":"failed","namespace":"shop","uid":"uf"},"spec":{"nodeName":"a"},"status":{"phase":"Failed"}}`)
 	f.put(t, "configmaps",
 		`{"metadata":{"name":"docs","namespace":"vnet-system","uid":"ud","labels":{"vnet-cni.io/documents":""}},"data":{"a.json":"{}"},"binaryData":{"b.json":"AQI="}}`,
 		`{"metadata":{"name":"other","namespace":"vnet-system","uid":"uo"},"data":{"a.json":"{}"}}`)
@@ -148,6 +150,9 @@ func TestChanges(t *testing.T) {
 		{"a pod chooses", func() {
 			f.put(t, "pods", `{"metadata":{"name":"p","namespace":"shop","uid":"up","annotations":{"vnet-cni.io/nsg":"db"}},"spec":{"nodeName":"a"}}`)
 		}, func() bool { return c.Pods()["shop/p"].NSG == "db" }},
+		{"a pod ends", func() {
+			f.put(t, "pods", `{"metadata":{"name":"p","namespace":"shop","uid":"up"},"spec":{"nodeName":"a"},"status":{"phase":"Failed"}}`)
+		}, func() bool { return len(c.Pods()) == 1 }},
 		{"documents change", func() {
 			f.put(t, "configmaps", `{"metadata":{"name":"docs","namespace":"vnet-system","uid":"ud","labels":{"vnet-cni.io/documents":""}},"data":{"n.json":"[]"}}`)
 		}, func() bool { return len(c.Documents()[0].Files) == 1 }},
@@ -187,7 +192,7 @@ func TestServerAway(t *testing.T) {
 	if err := c.Publish(t.Context(), pods); err == nil || !strings.Contains(err.Error(), "publish 1 pods of node a") {
 		t.Errorf("publishing without a server: %v", err)
 	}
-	if _, err := c.Annotate(t.Context(), "docs", "x"); err == nil {
+	if _, err := c.Annotate(t.Context(), documents[0], "x"); err == nil {
 		t.Error("annotating without a server succeeds")
 	}
 	if err := c.Unpublish(t.Context()); err == nil {

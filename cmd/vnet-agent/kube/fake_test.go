@@ -16,6 +16,7 @@ import (
 	"sync"
 	"testing"
 
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 )
 
@@ -194,15 +195,8 @@ func refuse(w http.ResponseWriter, code int, reason string) {
 
 // shown is an object as it was asked for, or nil if the selectors leave it out.
 func shown(r *http.Request, resource string, o object) object {
-	q := r.URL.Query()
-	if s := q.Get("fieldSelector"); s != "" && s != "spec.nodeName="+fmt.Sprint(o["spec"].(object)["nodeName"]) {
+	if !selected(r.URL.Query(), o) {
 		return nil
-	}
-	if s := q.Get("labelSelector"); s != "" {
-		labels, _ := o["metadata"].(object)["labels"].(object)
-		if _, has := labels[s]; !has {
-			return nil
-		}
 	}
 	if strings.Contains(r.Header.Get("Accept"), "as=PartialObjectMetadata") {
 		return object{"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": o["metadata"]}
@@ -210,6 +204,20 @@ func shown(r *http.Request, resource string, o object) object {
 	out := maps.Clone(o)
 	out["apiVersion"], out["kind"] = kinds[resource][0], kinds[resource][1]
 	return out
+}
+
+// selected tells whether the selectors take the object.
+func selected(q url.Values, o object) bool {
+	spec, _ := o["spec"].(object)
+	status, _ := o["status"].(object)
+	set := fields.Set{"spec.nodeName": fmt.Sprint(spec["nodeName"]), "status.phase": fmt.Sprint(status["phase"])}
+	if s, err := fields.ParseSelector(q.Get("fieldSelector")); err != nil || !s.Matches(set) {
+		return false
+	}
+	s := q.Get("labelSelector")
+	labels, _ := o["metadata"].(object)["labels"].(object)
+	_, has := labels[s]
+	return s == "" || has
 }
 
 func (f *fake) list(w http.ResponseWriter, r *http.Request, resource string) {
@@ -237,7 +245,9 @@ func (f *fake) watch(w http.ResponseWriter, r *http.Request, resource string) {
 	w.Header().Set("Content-Type", "application/json")
 	enc := json.NewEncoder(w)
 	send := func(kind string, o object) {
-		if o = shown(r, resource, o); o != nil {
+		if kind == "MODIFIED" && !selected(q, o) { // who was told of it has to hear that it is no match any more
+			_ = enc.Encode(object{"type": "DELETED", "object": object{"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": o["metadata"]}})
+		} else if o = shown(r, resource, o); o != nil {
 			_ = enc.Encode(object{"type": kind, "object": o})
 		}
 	}

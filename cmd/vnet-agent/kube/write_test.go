@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -112,7 +113,7 @@ func TestAnnotate(t *testing.T) {
 	c, other := f.start(t), f.start(t)
 	annotate := func(by *running, findings string, want bool) {
 		t.Helper()
-		if wrote, err := by.Annotate(t.Context(), "docs", findings); wrote != want || err != nil {
+		if wrote, err := by.Annotate(t.Context(), by.Documents()[0], findings); wrote != want || err != nil {
 			t.Errorf("annotating %q: wrote %v, %v", findings, wrote, err)
 		}
 		eventually(t, "both hear of it", func() bool {
@@ -129,23 +130,30 @@ func TestAnnotate(t *testing.T) {
 	if o := f.get("configmaps", "vnet-system/docs"); o["data"].(object)["a.json"] != "{}" || len(o["metadata"].(object)["annotations"].(object)) > 0 {
 		t.Errorf("left with %v", o)
 	}
-	for _, name := range []string{"other", "none"} {
-		if _, err := c.Annotate(t.Context(), name, "x"); err == nil || !strings.Contains(err.Error(), name) {
-			t.Errorf("annotating %s: %v", name, err)
+	now := c.Documents()[0]
+	for _, judged := range []Document{
+		{Name: "other"}, {Name: "none"},
+		{Name: now.Name, UID: "another", ResourceVersion: now.ResourceVersion},
+		{Name: now.Name, UID: now.UID, ResourceVersion: "0"},
+	} {
+		annotated := f.get("configmaps", "vnet-system/docs")
+		if wrote, err := c.Annotate(t.Context(), judged, "x"); wrote || err != nil || !reflect.DeepEqual(f.get("configmaps", "vnet-system/docs"), annotated) {
+			t.Errorf("annotating %+v: wrote %v, %v", judged, wrote, err)
 		}
 	}
 	// Of two that know of the same version only one writes.
 	wrote := make(chan bool)
+	judged := c.Documents()[0]
 	for _, c := range []*running{c, other} {
 		go func() {
-			w, _ := c.Annotate(t.Context(), "docs", "[3]")
+			w, _ := c.Annotate(t.Context(), judged, "[3]")
 			wrote <- w
 		}()
 	}
 	if a, b := <-wrote, <-wrote; a == b {
 		t.Errorf("both: %v", a)
 	}
-	t.Logf("%d cases", 9)
+	t.Logf("%d cases", 11)
 }
 
 func TestEvent(t *testing.T) {
@@ -211,7 +219,7 @@ func TestRights(t *testing.T) {
 	if err := c.Publish(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Annotate(t.Context(), "docs", "x"); err != nil {
+	if _, err := c.Annotate(t.Context(), c.Documents()[0], "x"); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.Unpublish(t.Context()); err != nil {
@@ -242,7 +250,7 @@ func TestRights(t *testing.T) {
 	if !maps.Equal(f.used, may) {
 		t.Errorf("asked for %v, allowed are %v", slices.Sorted(maps.Keys(f.used)), slices.Sorted(maps.Keys(may)))
 	}
-	if got := f.queries["pods"].Get("fieldSelector") + f.queries["configmaps"].Get("labelSelector"); got != "spec.nodeName=a"+LabelDocuments {
+	if got := f.queries["pods"].Get("fieldSelector") + f.queries["configmaps"].Get("labelSelector"); got != "spec.nodeName=a,status.phase!=Succeeded,status.phase!=Failed"+LabelDocuments {
 		t.Errorf("selectors are %s", got)
 	}
 	t.Logf("%d cases", len(may))
@@ -268,4 +276,39 @@ func TestDefinition(t *testing.T) {
 		t.Errorf("the definition says %v, the code %v", got, want)
 	}
 	t.Logf("%d cases", len(got))
+}
+
+// TestDefinitionTakesKeys: one pod with a group whose id Azure would not give would keep
+// all pods of its node from being known.
+func TestDefinitionTakesKeys(t *testing.T) {
+	t.Parallel()
+	var crd struct {
+		Spec struct {
+			Versions []struct {
+				Schema struct{ OpenAPIV3Schema definition }
+			}
+		}
+	}
+	if err := yaml.Unmarshal(documentsOf(t, "crd.yaml")[0], &crd); err != nil {
+		t.Fatal(err)
+	}
+	nsg := crd.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["pods"].Items.Properties["nsg"]
+	if nsg.Type != "string" {
+		t.Fatalf("pods[].nsg is %+v", nsg)
+	}
+	keys := []string{"", "web", "/subscriptions/0/resourcegroups/my rg, old/providers/microsoft.network/networksecuritygroups/web", "/" + strings.Repeat("x", 2000)}
+	for _, key := range keys {
+		if fits, err := regexp.MatchString(nsg.Pattern, key); err != nil || !fits || len(key) > nsg.MaxLength {
+			t.Errorf("%q is refused: %+v, %v", key, nsg, err)
+		}
+	}
+	t.Logf("%d cases", len(keys))
+}
+
+// definition is what the test needs of a schema.
+type definition struct {
+	Type, Pattern string
+	MaxLength     int
+	Items         *definition
+	Properties    map[string]definition
 }
