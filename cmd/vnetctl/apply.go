@@ -22,7 +22,7 @@ type applyEntry struct {
 const (
 	applyApplied   = "applied"   // the documents changed and are in force now
 	applyUnchanged = "unchanged" // they did not, and the rules are whole
-	applyRepaired  = "repaired"  // they did not, but rules were missing
+	applyRepaired  = "repaired"  // they did not, but rules were missing or changed
 	applyRejected  = "rejected"  // they are broken: the last good rules stay in force
 	applyFailed    = "failed"
 )
@@ -88,7 +88,7 @@ func (a *app) applyTo(n *node, network string) (string, error) {
 		return "", err
 	}
 	const anew = true // for damage that only a listing would show
-	done, err := n.Enforce(withFamilies(collect.RulesFor(network, a.stateDir, leases), inForce.Config), inForce.Config, anew)
+	done, err := n.Enforce(withFamilies(collect.RulesFor(network, a.stateDir, leases), inForce.Config), inForce.Config, anew, &firewall.Listing{Once: true})
 	switch {
 	case err != nil:
 		return "", err

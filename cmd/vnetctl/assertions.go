@@ -27,19 +27,12 @@ func readAssertions(file string) ([]assertion, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the assertions: %w", err)
 	}
-	d := yaml.NewDecoder(bytes.NewReader(data))
-	var document, more yaml.Node
-	if err := d.Decode(&document); err != nil && !errors.Is(err, io.EOF) {
+	list, err := yamlList(data, "flows")
+	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
-	if err := d.Decode(&more); !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%s: it has more than one document", file)
-	}
-	if len(document.Content) != 1 || document.Content[0].Kind != yaml.SequenceNode || len(document.Content[0].Content) == 0 {
-		return nil, fmt.Errorf("%s: it must be a list of flows, with one at least", file)
-	}
 	var all []assertion
-	for i, entry := range document.Content[0].Content {
+	for i, entry := range list {
 		as, err := parseAssertion(resolved(entry))
 		if err != nil {
 			return nil, fmt.Errorf("%s:%d: entry %d: %w", file, entry.Line, i+1, err)
@@ -47,6 +40,23 @@ func readAssertions(file string) ([]assertion, error) {
 		all = append(all, as)
 	}
 	return all, nil
+}
+
+// yamlList returns the entries of the only document, which is a list of one at
+// least.
+func yamlList(data []byte, of string) ([]*yaml.Node, error) {
+	d := yaml.NewDecoder(bytes.NewReader(data))
+	var document, more yaml.Node
+	if err := d.Decode(&document); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	if err := d.Decode(&more); !errors.Is(err, io.EOF) {
+		return nil, errors.New("it has more than one document")
+	}
+	if len(document.Content) != 1 || document.Content[0].Kind != yaml.SequenceNode || len(document.Content[0].Content) == 0 {
+		return nil, fmt.Errorf("it must be a list of %s, with one at least", of)
+	}
+	return document.Content[0].Content, nil
 }
 
 // resolved follows an alias.
@@ -59,24 +69,33 @@ func resolved(n *yaml.Node) *yaml.Node {
 
 func parseAssertion(entry *yaml.Node) (assertion, error) {
 	as := assertion{line: entry.Line}
-	if entry.Kind != yaml.MappingNode {
-		return as, fmt.Errorf("%s: it must be a map of %s, access, rule and name", quoted(entry.Value), flowKeys)
-	}
-	seen := map[string]bool{}
-	for i := 0; i+1 < len(entry.Content); i += 2 {
-		key, value := entry.Content[i].Value, resolved(entry.Content[i+1])
-		if seen[key] {
-			return as, &fieldError{key, value.Value, "the key is there twice"}
-		}
-		seen[key] = true
-		if err := as.set(key, value); err != nil {
-			return as, err
-		}
+	seen, err := eachField(entry, flowKeys+", access, rule and name", as.set)
+	if err != nil {
+		return as, err
 	}
 	if !seen["access"] {
 		return as, &fieldError{"access", "", "it must be Allow or Deny"}
 	}
 	return as, nil
+}
+
+// eachField hands the fields of a map over, and returns which keys there were.
+func eachField(entry *yaml.Node, keys string, set func(key string, value *yaml.Node) error) (map[string]bool, error) {
+	if entry.Kind != yaml.MappingNode {
+		return nil, fmt.Errorf("%s: it must be a map of %s", quoted(entry.Value), keys)
+	}
+	seen := map[string]bool{}
+	for i := 0; i+1 < len(entry.Content); i += 2 {
+		key, value := entry.Content[i].Value, resolved(entry.Content[i+1])
+		if seen[key] {
+			return nil, &fieldError{key, value.Value, "the key is there twice"}
+		}
+		seen[key] = true
+		if err := set(key, value); err != nil {
+			return nil, err
+		}
+	}
+	return seen, nil
 }
 
 func (as *assertion) set(key string, value *yaml.Node) (err error) {

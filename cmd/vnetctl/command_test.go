@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vnet-cni/vnet-cni/integration/testhost"
 	"github.com/vnet-cni/vnet-cni/ipam"
 	"github.com/vnet-cni/vnet-cni/pkg/attachment"
 	"github.com/vnet-cni/vnet-cni/pkg/collect"
@@ -32,6 +33,8 @@ func TestCommandLine(t *testing.T) {
 		{"validate", []string{"1 arg"}},
 		{"counters now", []string{`"now"`}},
 		{"apply now", []string{`"now"`}},
+		{"reach now", []string{`"now"`}},
+		{"completion zhs", []string{`"zhs"`}},
 		{"apply --networks", []string{"--networks"}},
 		{"ipam -o yaml", []string{`"yaml"`, "json"}},
 		{"pods --output=", []string{`""`}},
@@ -44,6 +47,7 @@ func TestCommandLine(t *testing.T) {
 			t.Errorf("%s: usage errors belong on stderr: %s", u.args, a.stdout)
 		}
 	}
+	vnetctl("status", "--state-dir", "").fails(t, exitUsage, `--state-dir ""`)
 	expectText(t, "version", vnetctl("--version").must(t), "vnetctl devel\n")
 	if help := vnetctl().must(t); !strings.Contains(help, "ipam") {
 		t.Errorf("help: %s", help)
@@ -104,7 +108,7 @@ func TestNotRoot(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "pods.nsg"), []byte("{}\n{}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	commands := []string{"ipam", "ipam release pods a", "pods", "status", "gc", "counters", "apply",
+	commands := []string{"ipam", "ipam release pods a", "pods", "status", "gc", "counters", "apply", "reach",
 		"test-ip-flow --pod a --direction Inbound --protocol TCP --local :1 --remote 8.8.8.8:1"}
 	for _, mode := range []os.FileMode{0o700, 0o755} { // of the directory; the stores are root's either way
 		if err := os.Chmod(dir, mode); err != nil {
@@ -134,7 +138,7 @@ func TestNotRoot(t *testing.T) {
 func TestOnlyWhatIsCertainlyGoneIsCollected(t *testing.T) {
 	inNode(t)
 	dir := t.TempDir()
-	_, alive := newPod(t, "alive")
+	_, alive := testhost.Beside(t, "alive")
 	notOne := filepath.Join(dir, "pods.db") // exists, but is no namespace
 	plugins := t.TempDir()
 	called := filepath.Join(plugins, "called")

@@ -19,7 +19,7 @@ type counterEntry struct {
 	Direction nsg.Direction `json:"direction"`
 	Priority  int           `json:"priority"` // 0 for the platform's rules and for removed ones
 	Rule      string        `json:"rule"`
-	Access    string        `json:"access"` // "" of a rule that is not in force any more
+	Access    string        `json:"access"`
 	Packets   uint64        `json:"packets"`
 	Bytes     uint64        `json:"bytes"`
 }

@@ -12,7 +12,7 @@ func (a *app) gcCommand() *cobra.Command {
 		Use:   "gc",
 		Short: "Remove what pods that are gone left behind",
 		Long: "Remove the attachments whose network namespace is gone, host veths that nobody uses, and the\n" +
-			"packet filter rules of networks without any lease. What is or may be alive is kept.",
+			"packet filter rules and routes of networks without any lease. What is or may be alive is kept.",
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error { return a.gc(dryRun) },
 	}

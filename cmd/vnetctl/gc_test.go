@@ -3,6 +3,7 @@ package main
 import (
 	"testing"
 
+	"github.com/vnet-cni/vnet-cni/integration/testhost"
 	"github.com/vnet-cni/vnet-cni/ipam"
 	"github.com/vnet-cni/vnet-cni/pkg/attachment"
 	"github.com/vnet-cni/vnet-cni/pkg/link"
@@ -39,7 +40,7 @@ func TestPartialRulesAreCollected(t *testing.T) {
 
 func TestUndecodableRecordOfALivingPod(t *testing.T) {
 	n := newTestNode(t)
-	_, path := newPod(t, "pod")
+	_, path := testhost.Beside(t, "pod")
 	n.add("pod", path)
 	store := attachment.Store(n.dir, "vctl")
 	l, found, err := store.Get(ipam.Key{ContainerID: "pod", IfName: "eth0"})

@@ -6,15 +6,11 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"runtime"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/vishvananda/netns"
-
+	"github.com/vnet-cni/vnet-cni/integration/testhost"
 	"github.com/vnet-cni/vnet-cni/ipam"
 )
 
@@ -100,51 +96,11 @@ func expectText(t testing.TB, what, got, want string) {
 	}
 }
 
-var nsCount atomic.Uint64
-
-// newNamespace makes a named network namespace and leaves the thread in it.
-func newNamespace(t testing.TB, label string) (name, path string) {
-	t.Helper()
-	name = fmt.Sprintf("vctl-%d-%d-%s", os.Getpid(), nsCount.Add(1), label)
-	ns, err := netns.NewNamed(name)
-	if err != nil {
-		t.Fatalf("make network namespace %s: %v", name, err)
-	}
-	ns.Close()
-	t.Cleanup(func() { _ = netns.DeleteNamed(name) }) // the test may have done so
-	return name, filepath.Join("/run/netns", name)
-}
-
 // inNode puts the test into a network namespace of its own that plays a node.
 func inNode(t testing.TB) {
 	t.Helper()
-	runtime.LockOSThread()
-	before, err := netns.Get()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if netns.Set(before) == nil {
-			runtime.UnlockOSThread() // else the thread ends with the goroutine
-		}
-		before.Close()
-	})
-	newNamespace(t, "node")
-}
-
-// newPod makes a pod's network namespace and comes back to the node's.
-func newPod(t testing.TB, label string) (name, path string) {
-	t.Helper()
-	home, err := netns.Get()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer home.Close()
-	name, path = newNamespace(t, label)
-	if err := netns.Set(home); err != nil {
-		t.Fatal(err)
-	}
-	return name, path
+	testhost.Stay(t)
+	testhost.EnterNamed(t, "node")
 }
 
 func mustPool(t testing.TB, subnet string, ranges ...string) ipam.Pool {

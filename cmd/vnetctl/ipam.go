@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
@@ -55,6 +56,8 @@ func (a *app) ipam(args []string) error {
 	if err != nil {
 		return err
 	}
+	// Those have no addresses to lease: another IPAM plugin's pods are judged there.
+	networks = slices.DeleteFunc(slices.Clone(networks), attachment.IsChained)
 	pools, err := a.pools(networks)
 	if err != nil {
 		return err
@@ -76,9 +79,6 @@ func (a *app) pools(networks []string) ([]poolEntry, error) {
 		pools, err := a.store(n).Pools()
 		if err != nil {
 			return nil, err
-		}
-		if len(pools) == 0 {
-			continue
 		}
 		stats, err := a.store(n).Stats(pools)
 		if err != nil {

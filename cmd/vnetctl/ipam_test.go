@@ -26,6 +26,34 @@ func fillStores(t testing.TB, dir string) {
 	lease(t, dir, "bridged", ipam.Key{ContainerID: "dddd", IfName: "eth0"}, nil, 0, mustPool(t, "192.168.7.0/28"))
 }
 
+// Of the leases of another main plugin's network the kernel shows nothing: to look at
+// their damaged store must not make an empty one of it.
+func TestDamagedStoreOfAnotherMainPlugin(t *testing.T) {
+	inNode(t)
+	dir := t.TempDir()
+	lease(t, dir, "bridged", ipam.Key{ContainerID: "dddd", IfName: "eth0"}, nil, 0, mustPool(t, "192.168.7.0/28"))
+	path := filepath.Join(dir, "bridged.db")
+	for _, noise := range []string{"", "noise"} {
+		if err := os.WriteFile(path, []byte(noise), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		commands := []string{"status", "ipam", "ipam bridged", "ipam -o json", "ipam release bridged dddd", "ipam release bridged dddd --force"}
+		for _, c := range commands {
+			a := vnetctl(append(strings.Fields(c), "--state-dir", dir)...)
+			if a.status != exitFailed || !strings.Contains(a.stdout+a.stderr, path) || !strings.Contains(a.stdout+a.stderr, "damaged") {
+				t.Errorf("%s of %q: %+v", c, noise, a)
+			}
+		}
+		for _, c := range []string{"pods", "gc"} {
+			vnetctl(c, "--state-dir", dir).must(t)
+		}
+		if got, err := os.ReadFile(path); err != nil || string(got) != noise {
+			t.Errorf("%q became %d bytes, %v", noise, len(got), err)
+		}
+		t.Logf("%d commands", len(commands))
+	}
+}
+
 const goldenTable = `NETWORK  SUBNET            SIZE  USED  FREE  COOLING
 bridged  192.168.7.0/28    11    1     10    0
 pods     10.241.0.0/16     256   2     253   1

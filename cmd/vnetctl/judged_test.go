@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vnet-cni/vnet-cni/integration/testhost"
 	"github.com/vnet-cni/vnet-cni/pkg/link"
 )
 
@@ -23,11 +24,12 @@ type judgedNode struct {
 	testNode
 	documents string
 	sameNode  string
+	names     map[string]string // of the pods' namespaces, by container
 }
 
 func newJudgedNode(t testing.TB) judgedNode {
 	t.Helper()
-	n := judgedNode{newTestNode(t), t.TempDir(), "filter"}
+	n := judgedNode{newTestNode(t), t.TempDir(), "filter", map[string]string{}}
 	for _, name := range []string{"web.json", "vnet.json"} {
 		data, err := os.ReadFile(filepath.Join("testdata", name))
 		if err != nil {
@@ -57,7 +59,8 @@ func (n judgedNode) edit(old, new string) {
 
 func (n judgedNode) add(id, args string) (hostVeth string) {
 	n.Helper()
-	_, path := newPod(n, id)
+	name, path := testhost.Beside(n, id)
+	n.names[id] = name
 	cmd := exec.Command(binDir + "/vnet")
 	cmd.Stdin = strings.NewReader(fmt.Sprintf(judgedConf, n.dir, n.documents, n.sameNode))
 	cmd.Env = append(os.Environ(), "CNI_COMMAND=ADD", "CNI_CONTAINERID="+id, "CNI_NETNS="+path, "CNI_IFNAME=eth0", "CNI_PATH="+binDir, "CNI_ARGS="+args)
@@ -159,7 +162,7 @@ func TestFlowsOnOneNodeAreFreeAsInAzure(t *testing.T) {
 
 func TestPodWithoutGroups(t *testing.T) {
 	n := newTestNode(t)
-	_, path := newPod(t, "free")
+	_, path := testhost.Beside(t, "free")
 	n.add("free", path)
 	a := n.vnetctl("test-ip-flow", "--pod", "free", "--direction", "Inbound", "--protocol", "TCP", "--local", ":22", "--remote", "8.8.8.8:1")
 	if a.status != 0 || a.stdout != "Allow  no security group\n" || !strings.Contains(a.stderr, "vctl has no security groups") {
@@ -204,14 +207,7 @@ func (n judgedNode) knock(pod string, packets int, address string) {
 // in runs a script in the pod's namespace.
 func (n judgedNode) in(pod, script string, succeeds bool) {
 	n.Helper()
-	list := strings.Fields(sh(n, "ip netns list"))
-	i := slices.IndexFunc(list, func(name string) bool {
-		return strings.HasPrefix(name, fmt.Sprintf("vctl-%d-", os.Getpid())) && strings.HasSuffix(name, "-"+pod)
-	})
-	if i < 0 {
-		n.Fatalf("no namespace of pod %s: %v", pod, list)
-	}
-	out, err := exec.Command("ip", "netns", "exec", list[i], "bash", "-c", script).CombinedOutput()
+	out, err := exec.Command("ip", "netns", "exec", n.names[pod], "bash", "-c", script).CombinedOutput()
 	if (err == nil) != succeeds {
 		n.Fatalf("%s in pod %s: %v\n%s", script, pod, err, out)
 	}
@@ -252,14 +248,34 @@ func TestCounters(t *testing.T) {
 		"NETWORK  NSG       LEVEL      DIRECTION  PRIORITY  RULE ",
 		"vctl     pods-nsg  subnet     Outbound   200       securityRules/no telnet                             Deny    0        0\n",
 		"vctl     pods-nsg  subnet     Outbound   65000     defaultSecurityRules/AllowVnetOutBound              Allow   5  ",
-		"vctl     pods-nsg  subnet     Outbound   -         securityRules/deny-telnet                           -       1        60\n",
+		"vctl     pods-nsg  subnet     Outbound   -         securityRules/deny-telnet                           Deny    1        60\n",
 		"vctl     web-nsg   interface  Inbound    -         platformRules/DenyGRE                               Deny    0 ",
 	} {
-		if !strings.Contains(table, line) {
-			t.Errorf("the table lacks %q:\n%s", line, table)
-		}
+		expectLine(t, table, line)
+	}
+
+	// What was denied stays denied, whatever its rule does since.
+	n.in("web", "timeout 0.3 bash -c 'echo >/dev/tcp/10.241.9.9/24'", false)
+	n.edit(`"access": "Deny"`, `"access": "Allow"`)
+	n.expectApply(applyApplied, "", 0)
+	changed := n.vnetctl("counters", "--network", "vctl").must(t)
+	for _, line := range []string{
+		"vctl     pods-nsg  subnet     Outbound   200       securityRules/no telnet                             Allow   0        0\n",
+		"vctl     pods-nsg  subnet     Outbound   -         securityRules/no%20telnet                           Deny    1        60\n",
+	} {
+		expectLine(t, changed, line)
+	}
+	if strings.Count(changed, "\n") != strings.Count(table, "\n")+1 {
+		t.Errorf("rules that are gone and have counted nothing have a line:\n%s", changed)
 	}
 	t.Logf("%d rules counted, of %d", len(want), strings.Count(table, "\n")-1)
+}
+
+func expectLine(t *testing.T, table, line string) {
+	t.Helper()
+	if !strings.Contains(table, line) {
+		t.Errorf("the table lacks %q:\n%s", line, table)
+	}
 }
 
 // expectPackets waits for nothing: what was sent has been counted.
@@ -286,6 +302,19 @@ func (n judgedNode) telnet() string {
 	return n.ask("--pod", "api", "--direction", "Outbound", "--protocol", "TCP", "--remote", "8.8.8.8:23").Access.String()
 }
 
+// telnetRules are those of the chain that has the rule about telnet.
+func (n judgedNode) telnetRules() string {
+	n.Helper()
+	all := sh(n, "iptables -w -t mangle -S")
+	for line := range strings.Lines(all) {
+		if f := strings.Fields(line); f[0] == "-A" && strings.Contains(line, "deny-telnet") {
+			return strings.Join(slices.DeleteFunc(strings.SplitAfter(all, "\n"), func(l string) bool { return !strings.HasPrefix(l, "-A "+f[1]+" ") }), "")
+		}
+	}
+	n.Fatalf("no rule about telnet:\n%s", all)
+	return ""
+}
+
 func TestApply(t *testing.T) {
 	n := newJudgedNode(t)
 	n.add("web", webArgs)
@@ -303,6 +332,13 @@ func TestApply(t *testing.T) {
 	sh(t, "iptables -w -t mangle -F")
 	n.expectApply(applyRepaired, "", 0)
 	n.expectApply(applyUnchanged, "", 0)
+	for _, damage := range []string{"-F %s", "-R %s 1 -j RETURN", "-I %s -j RETURN"} {
+		want := n.telnetRules()
+		sh(t, "iptables -w -t mangle "+damage, strings.Fields(want)[1])
+		n.expectApply(applyRepaired, "", 0)
+		n.expectApply(applyUnchanged, "", 0)
+		expectText(t, "the rules after "+damage, n.telnetRules(), want)
+	}
 
 	n.edit(`"25"`, `"25-"`)
 	n.expectApply(applyRejected, "deny-telnet", exitFailed)
@@ -320,6 +356,7 @@ func TestApply(t *testing.T) {
 	n.vnetctl("status").must(t)
 	for _, id := range []string{"web", "api"} { // without pods the families are the pools'
 		n.vnetctl("ipam", "release", "vctl", id, "--force").must(t)
+		n.expectApply(applyUnchanged, "", 0) // what served its group alone is gone, which is no damage
 	}
 	n.edit(`"23"`, `"25"`)
 	n.expectApply(applyApplied, "", 0)

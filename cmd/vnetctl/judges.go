@@ -17,6 +17,9 @@ import (
 type judges struct {
 	subnet, iface *nsg.Policy // nil: none
 
+	subnetID    string // resource id of the subnet that has its group, where that is known
+	interfaceID string // what a pod is called
+
 	pod        *podEnd  // whose flows they are; nil: of anybody
 	localASGs  []string // of flows that do not name theirs
 	remoteASGs []string

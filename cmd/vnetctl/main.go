@@ -36,6 +36,7 @@ type app struct {
 	errs     io.Writer // for what is no result
 	now      func() time.Time
 	running  bool // the command line was understood
+	noted    []string
 }
 
 // errReported is a failure that the command's own output has told of.
@@ -51,6 +52,7 @@ func run(args []string, stdout, stderr io.Writer, now func() time.Time) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
+	refuseUnknownShells(root)
 	err := root.Execute()
 	if err == nil {
 		return 0
@@ -86,8 +88,19 @@ func (a *app) root() *cobra.Command {
 	must(root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp)))
 	must(root.MarkPersistentFlagDirname("state-dir"))
 	root.AddCommand(a.ipamCommand(), a.podsCommand(), a.statusCommand(), a.gcCommand(),
-		a.validateCommand(), a.testIPFlowCommand(), a.assertCommand(), a.countersCommand(), a.applyCommand())
+		a.validateCommand(), a.diffCommand(), a.testIPFlowCommand(), a.assertCommand(), a.reachCommand(), a.effectiveCommand(), a.nextHopCommand(),
+		a.countersCommand(), a.applyCommand())
 	return root
+}
+
+// refuseUnknownShells makes `completion zhs` an error: by itself cobra prints help instead of
+// a script and succeeds. The script goes where the root's output goes by now.
+func refuseUnknownShells(root *cobra.Command) {
+	root.InitDefaultCompletionCmd()
+	completion, _, err := root.Find([]string{"completion"})
+	must(err)
+	completion.Args = cobra.NoArgs
+	completion.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 }
 
 // must is for registrations that only a mistake in this program makes fail.
@@ -102,6 +115,9 @@ func must(err error) {
 func (a *app) begin(*cobra.Command, []string) error {
 	if a.output != "table" && a.output != "json" {
 		return fmt.Errorf("--output %q: it must be table or json", a.output)
+	}
+	if a.stateDir == "" {
+		return fmt.Errorf("--state-dir %q: it must be a folder", a.stateDir)
 	}
 	a.running = true
 	return nil

@@ -32,7 +32,7 @@ func (a *app) networks(args []string) ([]string, error) {
 	return nil, fmt.Errorf("network %q has no lease store in %s", args[0], a.stateDir)
 }
 
-func (a *app) store(network string) *ipam.Store { return attachment.Store(a.stateDir, network) }
+func (a *app) store(network string) *ipam.Store { return attachment.StoreOfAny(a.stateDir, network) }
 
 // node is the node that the command line is about.
 type node struct{ *collect.Node }

@@ -10,6 +10,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 
+	"github.com/vnet-cni/vnet-cni/integration/testhost"
 	"github.com/vnet-cni/vnet-cni/pkg/collect"
 	"github.com/vnet-cni/vnet-cni/pkg/link"
 )
@@ -88,7 +89,7 @@ func TestLifeOfANode(t *testing.T) {
 	n := newTestNode(t)
 	names, paths := map[string]string{}, map[string]string{}
 	for _, id := range []string{"a", "b", "c"} {
-		names[id], paths[id] = newPod(t, id)
+		names[id], paths[id] = testhost.Beside(t, id)
 		n.add(id, paths[id])
 	}
 	pods := n.pods()
@@ -184,7 +185,7 @@ func (n testNode) collectRules() {
 
 func TestPodOutlivesItsNamespacesPath(t *testing.T) {
 	n := newTestNode(t)
-	name, path := newPod(t, "lively")
+	name, path := testhost.Beside(t, "lively")
 	n.add("lively", path)
 	process := inhabitant(t, name)
 	if err := netns.DeleteNamed(name); err != nil {
@@ -206,7 +207,7 @@ func TestPodOutlivesItsNamespacesPath(t *testing.T) {
 
 func TestLostStore(t *testing.T) {
 	n := newTestNode(t)
-	name, path := newPod(t, "lost")
+	name, path := testhost.Beside(t, "lost")
 	n.add("lost", path)
 	if err := os.WriteFile(n.dir+"/vctl.db", []byte("noise"), 0o600); err != nil {
 		t.Fatal(err)
@@ -265,7 +266,7 @@ func (n testNode) collectAbandonedLink(name, path string) {
 
 func TestStatusTellsDamage(t *testing.T) {
 	n := newTestNode(t)
-	_, path := newPod(t, "pod")
+	_, path := testhost.Beside(t, "pod")
 	n.add("pod", path)
 	sh(t, "iptables -w -t raw -F")
 	a := n.vnetctl("status", "-o", "json")

@@ -137,7 +137,12 @@ func counted(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// note tells people something that is no result and no error.
+// note tells people something that is no result and no error, once.
 func (a *app) note(format string, args ...any) {
-	fmt.Fprintf(a.errs, "vnetctl: note: %s\n", cell(fmt.Sprintf(format, args...), 0))
+	text := cell(fmt.Sprintf(format, args...), 0)
+	if slices.Contains(a.noted, text) {
+		return
+	}
+	a.noted = append(a.noted, text)
+	fmt.Fprintf(a.errs, "vnetctl: note: %s\n", text)
 }

@@ -11,7 +11,6 @@ import (
 	"github.com/vnet-cni/vnet-cni/ipam"
 	"github.com/vnet-cni/vnet-cni/pkg/attachment"
 	"github.com/vnet-cni/vnet-cni/pkg/collect"
-	"github.com/vnet-cni/vnet-cni/pkg/link"
 	"github.com/vnet-cni/vnet-cni/pkg/policy"
 )
 
@@ -116,7 +115,7 @@ func (n *node) podEntry(stateDir, network string, l ipam.Lease, groupName func(k
 		Address: joined(attachment.Addrs(l)), Problems: []string{}, ASGs: []string{}, pod: podOf(l)}
 	record, ours, err := attachment.Of(l)
 	if err != nil {
-		e.HostVeth = link.HostName(network, l.ContainerID, l.IfName)
+		e.HostVeth = attachment.LostRecord(network, l.Key).HostVeth
 		e.Problems = append(e.Problems, err.Error())
 		return e, true, nil
 	}
@@ -139,6 +138,9 @@ func (n *node) podEntry(stateDir, network string, l ipam.Lease, groupName func(k
 // and does not know the pod's namespace. A question about one pod that the
 // kernel did not answer is that pod's problem, unless no other would be either.
 func (n *node) problems(stateDir, network string, l ipam.Lease, r attachment.Record) ([]string, error) {
+	if r.Sandbox == "" && r.Foreign {
+		return []string{"its record was lost: it is judged as before, until it is attached anew or detached"}, nil
+	}
 	if r.Sandbox == "" {
 		holder, err := n.Holder(r.HostVeth)
 		if err != nil {

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -56,6 +58,37 @@ func (p runningPod) end(all []runningPod, free bool) *podEnd {
 		}
 	}
 	return e
+}
+
+// find returns the pod that is meant.
+func find(all []runningPod, want string) (runningPod, error) {
+	var found []runningPod
+	for _, p := range all {
+		if p.key.ContainerID == want || p.record.Pod != "" && p.record.Pod == want {
+			found = append(found, p)
+		}
+	}
+	found = withoutUnjudged(found)
+	switch len(found) {
+	case 1:
+		return found[0], nil
+	case 0:
+		return runningPod{}, fmt.Errorf("--%s %s: no lease on this node has that container id or namespace/name", flagPod, quoted(want))
+	}
+	var words []string
+	for _, p := range found {
+		words = append(words, fmt.Sprintf("%s %s in network %s", p.key.ContainerID, p.key.IfName, p.network))
+	}
+	return runningPod{}, fmt.Errorf("--%s %s: it has several interfaces: %s", flagPod, quoted(want), strings.Join(words, "; "))
+}
+
+// withoutUnjudged leaves out what vnet has of an interface that vnet-nsg judges.
+func withoutUnjudged(pods []runningPod) []runningPod {
+	return slices.DeleteFunc(slices.Clone(pods), func(p runningPod) bool {
+		return !p.record.Judged && slices.ContainsFunc(pods, func(o runningPod) bool {
+			return o.key == p.key && o.network == attachment.Chained(p.network)
+		})
+	})
 }
 
 // completePod offers what --pod takes.

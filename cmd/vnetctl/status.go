@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"io/fs"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/vnet-cni/vnet-cni/pkg/collect"
 	"github.com/vnet-cni/vnet-cni/pkg/firewall"
 	"github.com/vnet-cni/vnet-cni/pkg/policy"
+	"github.com/vnet-cni/vnet-cni/pkg/routes"
 )
 
 // statusReport is the output for programs of vnetctl status.
@@ -41,6 +43,8 @@ type networkStatus struct {
 	Rules    string   `json:"rules"`          // "installed", "damaged" or "not needed"
 	Judged   bool     `json:"judged"`         // by security groups
 	NSG      string   `json:"nsg"`            // of the subnet; "": it has none
+	Table    string   `json:"routeTable"`     // id or name of the subnet's route table; "": it has none
+	Routes   []string `json:"routes"`         // what pods' packets take beside the node's own
 	Problems []string `json:"problems"`
 
 	ipv4, ipv6 bool // families of its pools
@@ -123,7 +127,7 @@ func (a *app) iptables(n *node, networks []networkStatus) (iptablesStatus, error
 // network looks at one network. Only what stands in the way of every network is
 // an error.
 func (a *app) network(n *node, network string) (networkStatus, error) {
-	s := networkStatus{Network: network, Rules: rulesNotNeeded, Problems: []string{}}
+	s := networkStatus{Network: network, Rules: rulesNotNeeded, Routes: []string{}, Problems: []string{}}
 	store := a.store(network)
 	leases, err := store.Leases()
 	if err == nil {
@@ -141,11 +145,15 @@ func (a *app) network(n *node, network string) (networkStatus, error) {
 	if err := a.judges(&s); err != nil {
 		return s, err
 	}
+	if err := a.routes(&s, leases); err != nil {
+		return s, err
+	}
 	return s, n.judgeRules(&s, collect.RulesFor(network, a.stateDir, leases))
 }
 
 // judges tells which security groups judge the network's pods. Documents that
-// were rejected are a problem, though the last good ones are in force.
+// were rejected are a problem, though the last good ones are in force, and so is a
+// route table that is in none: its routes are not taken.
 func (a *app) judges(s *networkStatus) error {
 	if s.Judged = policy.Exists(a.stateDir, s.Network); !s.Judged {
 		return nil
@@ -161,10 +169,37 @@ func (a *app) judges(s *networkStatus) error {
 	if key := v.Subnet(); key != "" {
 		s.NSG = v.Name(key)
 	}
+	var list []routes.Route
+	s.Table, list = v.Routing()
+	for _, r := range list {
+		s.Routes = append(s.Routes, r.String())
+	}
+	_, warnings := v.Effective()
+	for _, w := range warnings {
+		if w.Code == policy.CodeTableMissing {
+			s.Problems = append(s.Problems, w.Message)
+		}
+	}
 	if why := policy.Rejected(a.stateDir, s.Network); why != "" {
 		s.Problems = append(s.Problems, "documents rejected, the last good ones are in force: "+why)
 	}
 	return nil
+}
+
+// routes compares the routes with what pods need, and tells of those that only drop.
+func (a *app) routes(s *networkStatus, leases []ipam.Lease) error {
+	if !s.Judged {
+		return nil
+	}
+	var pods []netip.Addr
+	for _, l := range leases {
+		if len(l.Attachment) > 0 { // of our own main plugin
+			pods = append(pods, attachment.Addrs(l)...)
+		}
+	}
+	problems, faults, err := attachment.RoutingProblems(a.stateDir, s.Network, pods...)
+	s.Problems = append(append(s.Problems, problems...), faults...)
+	return err
 }
 
 func (a *app) count(s *networkStatus, leases []ipam.Lease) error {
@@ -244,16 +279,19 @@ func (a *app) printIptables(s iptablesStatus) error {
 }
 
 func statusRows(networks []networkStatus) [][]string {
-	rows := [][]string{{"NETWORK", "LEASES", "PODS", "FREE", "RULES", "NSG", "PROBLEMS"}}
+	rows := [][]string{{"NETWORK", "LEASES", "PODS", "FREE", "RULES", "NSG", "ROUTE TABLE", "PROBLEMS"}}
 	for _, s := range networks {
 		free := "unknown"
+		if attachment.IsChained(s.Network) {
+			free = "-" // its addresses are another plugin's
+		}
 		if s.Free != nil {
 			free = strconv.FormatUint(*s.Free, 10)
 		}
 		rows = append(rows, []string{s.Network, strconv.Itoa(s.Leases), strconv.Itoa(s.Pods), free,
-			s.Rules, s.subnetGroup(), cell(strings.Join(s.Problems, "; "), 0)})
+			s.Rules, s.subnetGroup(), cell(s.Table[strings.LastIndexByte(s.Table, '/')+1:], maxNameCell), cell(strings.Join(s.Problems, "; "), 0)})
 	}
-	return unlessEmpty(rows, groupColumn)
+	return unlessEmpty(unlessEmpty(rows, groupColumn+1), groupColumn)
 }
 
 // groupColumn is where the table of networks names the subnet's security group.

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/vnet-cni/vnet-cni/pkg/nsg"
+	"github.com/vnet-cni/vnet-cni/pkg/review"
 )
 
 func TestValidateTellsEverything(t *testing.T) {
@@ -34,6 +36,28 @@ func TestValidateTellsEverything(t *testing.T) {
 		}
 	}
 	t.Logf("%d findings", len(want))
+}
+
+// TestValidateNamesakes: groups of one name in two resource groups are told by their ids.
+func TestValidateNamesakes(t *testing.T) {
+	id := "/subscriptions/s/resourceGroups/rg-%d/providers/Microsoft.Network/networkSecurityGroups/nsg"
+	var groups []string
+	for i, port := range []string{"22", "80-"} {
+		groups = append(groups, fmt.Sprintf(`{"name": "nsg", "id": %q, "type": "Microsoft.Network/networkSecurityGroups", "securityRules": [
+			{"name": "r", "priority": 100, "direction": "Inbound", "access": "Allow", "protocol": "Tcp", "sourceAddressPrefix": "Internet",
+			"sourcePortRange": "*", "destinationAddressPrefix": "*", "destinationPortRange": %q}]}`, fmt.Sprintf(id, i), port))
+	}
+	file := filepath.Join(t.TempDir(), "groups.json")
+	if err := os.WriteFile(file, []byte("["+strings.Join(groups, ",")+"]"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	findings := decode[[]nsg.Finding](t, vnetctl("validate", file, "-o", "json").stdout)
+	if len(findings) != 2 || findings[0].NSG != fmt.Sprintf(id, 1) || findings[1].NSG != fmt.Sprintf(id, 0) {
+		t.Errorf("findings %+v", findings)
+	}
+	if a := vnetctl("validate", file); !strings.Contains(a.stdout, fmt.Sprintf(id, 0)+" ") || !strings.Contains(a.stdout, fmt.Sprintf(id, 1)+" ") {
+		t.Errorf("table: %s", a.stdout)
+	}
 }
 
 func TestValidateTable(t *testing.T) {
@@ -86,4 +110,50 @@ func TestValidateStatus(t *testing.T) {
 	}
 	vnetctl("validate").fails(t, exitUsage, "1 arg")
 	t.Logf("%d documents", len(cases))
+}
+
+func TestValidateReviews(t *testing.T) {
+	golden, err := os.ReadFile("testdata/review/golden.table")
+	if err != nil {
+		t.Fatal(err)
+	}
+	expectText(t, "review", vnetctl("validate", "testdata/review").must(t), string(golden))
+	codes := map[string]int{}
+	for _, f := range decode[[]nsg.Finding](t, vnetctl("validate", "testdata/review", "-o", "json").must(t)) {
+		codes[f.Code]++
+		if f.Severity != nsg.Warning || f.Rule == "" || f.NSG == "" || f.Message == "" {
+			t.Errorf("finding %+v", f)
+		}
+	}
+	for _, code := range []string{review.CodeShadowed, review.CodeDuplicate, review.CodeAllowBehindDeny, review.CodeRedundant, review.CodeInternet} {
+		if codes[code] == 0 {
+			t.Errorf("no finding %s", code)
+		}
+	}
+	t.Logf("%d codes", len(codes))
+}
+
+// TestValidateKnowsTheVirtualNetwork: whether the rule is needed depends on it.
+func TestValidateKnowsTheVirtualNetwork(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "n.json")
+	content := `{"name":"n","type":"Microsoft.Network/networkSecurityGroups","securityRules":[{"name":"neighbours","priority":100,"direction":"Inbound","access":"Allow",
+ "protocol":"*","sourceAddressPrefix":"10.0.0.0/8","sourcePortRange":"*","destinationAddressPrefix":"10.0.0.0/8","destinationPortRange":"*"}]}`
+	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for space, warnings := range map[string]string{"10.0.0.0/8": " 1 warning\n", "10.0.0.0/9": " 0 warnings\n"} {
+		if out := vnetctl("validate", file, "--virtual-network", space).must(t); !strings.HasSuffix(out, warnings) {
+			t.Errorf("in %s: %s", space, out)
+		}
+	}
+	if out := vnetctl("validate", file).must(t); !strings.HasSuffix(out, " 0 warnings\n") {
+		t.Errorf("in a network that nobody knows: %s", out)
+	}
+	if err := os.WriteFile(file, []byte(strings.ReplaceAll(content, "10.0.0.0/8", "VirtualNetwork")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out := vnetctl("validate", file).must(t); !strings.Contains(out, "SecurityRuleRedundant") || !strings.HasSuffix(out, " 1 warning\n") {
+		t.Errorf("whatever network it is: %s", out)
+	}
+	vnetctl("validate", file, "--virtual-network", "10.0.0.1/8").fails(t, exitUsage, "--virtual-network", "10.0.0.1/8")
 }
