@@ -32,7 +32,8 @@
 #   FAMILY            ipv4 or dual
 #   LAYOUT            flat: all nodes on one layer 2 network, 172.30.0.0/16 and fd00:30::/64;
 #                     routed: each on its own, 172.30.0.0/24 and fd00:30::/64, 172.30.1.0/24 and
-#                     fd00:30:0:1::/64, …, behind a router that knows nothing of pods
+#                     fd00:30:0:1::/64, …, behind a router that knows nothing of pods;
+#                     mixed: n1 and n2 on the first of these, n3 on the third, n4 on the fourth, …
 #   POD_CIDRS         overlay: "10.244.0.0/16 fd00:10:244::/56" (the default);
 #                     vnet: "172.30.128.0/17 fd00:30::1:0:0/96", of the nodes' own flat network; or two others
 #   NODE_CIDR_MASKS   "24 64", with vnet "24 112"
@@ -40,7 +41,7 @@
 #   TMPDIR            where the run folder is, /tmp otherwise. VNET_CLUSTER_CACHE: see build.sh
 #
 # With FAMILY=ipv4 the second of two is left out. Node nN has the address 172.30.0.(10+N), fd00:30::(10+N),
-# in its own segment when routed.
+# in its own segment when routed or mixed.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -35,6 +36,11 @@ func TestHarnessFaultsVNet(t *testing.T) {
 func apiAway(t *testing.T, c *testcluster.Cluster, howLong time.Duration) {
 	g := newGuard(t, c, "api", true)
 	static := staticPod(t, g)
+	t.Cleanup(func() { // whatever fails: in the tests to come nobody would know the pod
+		if _, err := c.NodeExec(g.nodeB.Name, "rm", static); err != nil {
+			t.Error(err)
+		}
+	})
 	mortal := withGroup("mortal", g.nodeB, g.id)
 	mortal.Probe = g.server.Probe
 	g.Run(t, mortal)
@@ -50,6 +56,11 @@ func apiAway(t *testing.T, c *testcluster.Cluster, howLong time.Duration) {
 	if _, err := c.Script("api", "stop"); err != nil {
 		t.Fatal(err)
 	}
+	defer func() { // whatever fails: the tests to come need it
+		if _, err := c.Script("api", "start"); err != nil {
+			t.Error(err)
+		}
+	}()
 	began, rounds := time.Now(), 0
 	for time.Since(began) < howLong {
 		rounds++
@@ -75,28 +86,46 @@ func apiAway(t *testing.T, c *testcluster.Cluster, howLong time.Duration) {
 				flows = append(flows, flow)
 			}
 		}
-		for _, a := range fresh { // new flows to new pods: static ones have no group, so both answer over UDP
-			for _, place := range from {
-				flows = append(flows, testcluster.Flow{From: place, Proto: testcluster.UDP, To: a.String(), Port: testcluster.UDPPort, Want: testcluster.Answered})
-			}
-		}
 		testcluster.Expect(t, flows...)
+		awaitAnswers(t, from, fresh)
 	}
 	if _, err := c.Script("api", "start"); err != nil {
 		t.Fatal(err)
 	}
 	c.AwaitNodes(t, 2*time.Minute, true, g.nodeA.Name, g.nodeB.Name)
-	g.AwaitPods(t, mortal)
+	testcluster.Await(t, 2*time.Minute, "the API server to hear of the pod's last address", func() error {
+		g.AwaitPods(t, mortal)
+		if had = leases(); !slices.Contains(had, mortal.Addrs[0]) {
+			return fmt.Errorf("it knows %v, and the node has leased %v", mortal.Addrs, had)
+		}
+		return nil
+	})
 	c.AwaitAgents(t)
 	for _, place := range []*testcluster.Pod{g.a1, g.b1} {
 		testcluster.Expect(t, judged(place, mortal, g.families, testcluster.UDP)...)
 	}
 	pods := g.works(t)
-	if _, err := c.NodeExec(g.nodeB.Name, "rm", static); err != nil {
-		t.Error(err)
-	}
 	t.Logf("API server away for %.0f s: 2 pods started again %d times; %d pods, nothing of others; %d connections stayed denied",
 		time.Since(began).Seconds(), rounds, pods, g.end(t))
+}
+
+// awaitAnswers waits until pods that were started again answer over UDP, which those
+// with a group do as well. The kubelet waits longer before each start, and minutes at
+// last.
+func awaitAnswers(t *testing.T, from map[*testcluster.Pod]testcluster.Place, pods []netip.Addr) {
+	t.Helper()
+	var flows []testcluster.Flow
+	for _, a := range pods {
+		for _, place := range from {
+			flows = append(flows, testcluster.Flow{From: place, Proto: testcluster.UDP, To: a.String(), Port: testcluster.UDPPort, Want: testcluster.Answered})
+		}
+	}
+	testcluster.Await(t, 5*time.Minute, "pods that were started again to answer", func() error {
+		if faults := testcluster.Faults(t, flows); len(faults) > 0 {
+			return errors.New(strings.Join(faults, "\n"))
+		}
+		return nil
+	})
 }
 
 // staticPod has the kubelet of node B run a pod of a file, whose path it returns.

@@ -16,7 +16,7 @@ settings() {
 		POD_CIDRS=${POD_CIDRS%% *} SERVICE_CIDRS=${SERVICE_CIDRS%% *} NODE_CIDR_MASKS=${NODE_CIDR_MASKS%% *}
 	fi
 	expect FAMILY ipv4 dual
-	expect LAYOUT flat routed
+	expect LAYOUT flat routed mixed
 	expect CONTAINERD 1 2
 	expect PROXY_MODE iptables nftables
 	for node in $NODES; do
@@ -39,16 +39,24 @@ service_ip() { local first=${SERVICE_CIDRS%%/*}; printf '%s' "${first%0}$1"; }
 
 # number NODE: n3 → 3. segment NODE: the number of the layer 2 network it is on.
 number() { printf '%s' "${1##*[!0-9]}"; }
-segment() { if [[ $LAYOUT == routed ]]; then echo $(($(number "$1") - 1)); else echo 0; fi; }
+segment() {
+	local n
+	n=$(number "$1")
+	case $LAYOUT in
+	flat) echo 0 ;;
+	routed) echo $((n - 1)) ;;
+	mixed) echo $((n > 2 ? n - 1 : 0)) ;;
+	esac
+}
 
 # address NODE, gateway NODE: with their prefix lengths, IPv4 and then IPv6.
 address() {
-	if [[ $LAYOUT == routed ]]; then printf '172.30.%d.%d/24' "$(segment "$1")" $((10 + $(number "$1")))
-	else printf '172.30.0.%d/16' $((10 + $(number "$1"))); fi
+	if [[ $LAYOUT == flat ]]; then printf '172.30.0.%d/16' $((10 + $(number "$1")))
+	else printf '172.30.%d.%d/24' "$(segment "$1")" $((10 + $(number "$1"))); fi
 	! dual || printf ' fd00:30:0:%x::%d/64' "$(segment "$1")" $((10 + $(number "$1")))
 }
 gateway() {
-	if [[ $LAYOUT == routed ]]; then printf '172.30.%d.1/24' "$(segment "$1")"; else printf '172.30.0.1/16'; fi
+	if [[ $LAYOUT == flat ]]; then printf '172.30.0.1/16'; else printf '172.30.%d.1/24' "$(segment "$1")"; fi
 	! dual || printf ' fd00:30:0:%x::1/64' "$(segment "$1")"
 }
 

@@ -33,7 +33,7 @@ same_family() { [[ $1 == *:* && $2 == *:* || $1 != *:* && $2 != *:* ]]; }
 # network, or else to the router.
 route_pods() {
 	local node other cidr
-	if [[ $LAYOUT == routed ]]; then
+	if [[ $LAYOUT != flat ]]; then
 		route_control_plane
 		for node in $(node_names); do pod_routes_for "br$(segment "$node")"; done
 		return

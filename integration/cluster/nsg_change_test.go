@@ -13,6 +13,13 @@ import (
 func TestClusterNSGChange(t *testing.T) { changesUnderTraffic(t, testcluster.Existing(t), 50, 6) }
 func TestClusterNSGBroken(t *testing.T) { brokenDocuments(t, testcluster.Existing(t)) }
 
+// TestHarnessDocuments changes documents while packets come.
+func TestHarnessDocuments(t *testing.T) {
+	c := begin(t, testcluster.Settings{Layout: "routed", Proxy: "nftables", Containerd: "2", Family: "dual"}, testcluster.Overlay)
+	t.Run("Change", func(t *testing.T) { changesUnderTraffic(t, c, 50, 6) })
+	t.Run("Broken", func(t *testing.T) { brokenDocuments(t, c) })
+}
+
 // changesUnderTraffic: a group's rules change again and again while many pods have it.
 // Each change is in force for all of them within seconds, and what every version denies
 // does not pass for a moment.

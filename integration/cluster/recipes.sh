@@ -104,7 +104,7 @@ build_images() {
 build_agent() {
 	local peers module=github.com/vnet-cni/vnet-cni ldflags='-s -w' backend family action links=() bin=opt/vnet-cni/bin
 	ldflags+=" -X $module/pkg/cnimain.Version=dev"
-	compile "$root" "$1" -ldflags "$ldflags" ./plugins/vnet ./ipam/vnet-ipam ./cmd/vnetctl
+	compile "$root" "$1" -ldflags "$ldflags" ./plugins/vnet ./plugins/vnet-nsg ./ipam/vnet-ipam ./cmd/vnetctl
 	compile "$root/cmd/vnet-agent" "$1" -ldflags "$ldflags" .
 	peers=$(folder plugins)
 	cp "$peers"/{portmap,loopback} "$1/"
@@ -116,7 +116,7 @@ build_agent() {
 			links+=(-link "usr/sbin/$family$action=xtables-nft-multi")
 		done
 	done
-	image -o "$1/vnet-agent.tar" -file vnet-agent="$1/vnet-agent" -file $bin/vnet="$1/vnet" -file $bin/vnet-ipam="$1/vnet-ipam" \
+	image -o "$1/vnet-agent.tar" -file vnet-agent="$1/vnet-agent" -file $bin/vnet="$1/vnet" -file $bin/vnet-nsg="$1/vnet-nsg" -file $bin/vnet-ipam="$1/vnet-ipam" \
 		-file $bin/vnetctl="$1/vnetctl" -file $bin/portmap="$1/portmap" -file $bin/loopback="$1/loopback" \
 		-link usr/local/bin/vnetctl=/$bin/vnetctl -program usr/sbin/xtables-nft-multi -program usr/sbin/xtables-legacy-multi \
 		"${links[@]}" -libraries "$(echo /usr/lib/*/xtables)" -entrypoint /vnet-agent docker.io/vnet-cni/vnet-agent:dev
