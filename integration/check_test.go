@@ -29,7 +29,7 @@ type damage struct {
 }
 
 // TestCheck damages one pod after the other in one way each, and wants CHECK to
-// notice, with the code for it, and to change nothing.
+// notice, with the code for it, and to change nothing, and a repeated ADD to repair it.
 func TestCheck(t *testing.T) {
 	t.Parallel()
 	var conf config
@@ -45,6 +45,7 @@ func TestCheck(t *testing.T) {
 		if expectNoticed(t, p, d.name) {
 			noticed++
 		}
+		expectRepaired(t, p, d.name)
 		if out := nodes[0].Exec("vnet", p.Env("DEL"), conf.stdin(t, nil)); out.Err != nil {
 			t.Errorf("%s: DEL of the damaged pod: %v", d.name, out.Err)
 		}
@@ -110,6 +111,21 @@ func expectNoticed(t *testing.T, p patient, name string) bool {
 		return true
 	}
 	return false
+}
+
+// expectRepaired wants an ADD of the same container and interface to put right what
+// CHECK noticed.
+func expectRepaired(t *testing.T, p patient, name string) {
+	t.Helper()
+	again := p.Node.Exec("vnet", p.Env("ADD"), p.conf.stdin(t, nil))
+	if again.Err != nil {
+		t.Errorf("%s: ADD again: code %d: %v", name, again.Err.Code, again.Err)
+		return
+	}
+	p.raw = again.Stdout
+	if out := p.check(t, name); out.Err != nil {
+		t.Errorf("%s: CHECK after ADD was repeated: code %d: %v", name, out.Err.Code, out.Err)
+	}
 }
 
 func damages() []damage {

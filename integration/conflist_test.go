@@ -56,6 +56,28 @@ var samples = map[string]sampleConf{
 			return flat(node, other, p)
 		},
 	},
+	"bridge-nsg.conflist": {
+		attach: testnet.Attach{Caps: map[string]any{"io.kubernetes.cri.pod-annotations": map[string]string{"vnet-cni.io/asgs": "jump"}}},
+		keeps:  "cni0",
+		prove: func(t *testing.T, node, _ *testnet.Node, outside *testnet.NS, p pod) []expectation {
+			q := attach(t, node, testnet.Attach{Network: "bridged"})
+			defer func() {
+				if err := node.Del(q.Pod, testnet.Attach{Network: "bridged"}); err != nil {
+					t.Errorf("DEL: %v", err)
+				}
+			}()
+			for _, from := range []pod{p, q} { // only the member of jump may
+				f := testnet.Flow{Proto: testnet.TCP, From: from.NS, To: q.NS, Dst: q.v4, Port: 8080, ServerPort: 8080, Timeout: time.Second}
+				if from.Pod == q.Pod {
+					f.To, f.Dst = p.NS, p.v4
+				}
+				if _, err := f.Try(); (err == nil) != (from.Pod == p.Pod) {
+					t.Errorf("port 8080 from the pod with %s: %v", from.v4, err)
+				}
+			}
+			return masqueraded(node, outside, p)
+		},
+	},
 	"bridge-vnet-ipam.conflist": {
 		keeps: "cni0",
 		prove: func(_ *testing.T, node, _ *testnet.Node, outside *testnet.NS, p pod) []expectation {
@@ -155,9 +177,13 @@ func writeSample(t *testing.T, n *testnet.Node, file string) (network string) {
 	if err := strict.Decode(&list); err != nil {
 		t.Fatalf("%s: %v", file, err)
 	}
-	list.Plugins[0]["stateDir"] = n.StateDir()
-	if nsg, ok := list.Plugins[0]["nsg"].(map[string]any); ok {
-		nsg["documents"] = []string{filepath.Join(root(t), "conf", "nsg")} // /etc/vnet is the node's own
+	for i, plugin := range list.Plugins {
+		if nsg, ok := plugin["nsg"].(map[string]any); ok {
+			nsg["documents"] = []string{filepath.Join(root(t), "conf", "nsg")} // /etc/vnet is the node's own
+		}
+		if i == 0 || plugin["type"] == "vnet-nsg" {
+			plugin["stateDir"] = n.StateDir()
+		}
 	}
 	n.Write(list.Name, list)
 	return list.Name

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vnet-cni/vnet-cni/integration/testhost"
 	"github.com/vnet-cni/vnet-cni/integration/testnet"
 )
 
@@ -16,7 +17,7 @@ func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	h := newTinyHouse(t)
 	filler := filepath.Join(h.node.StateDir(), "filler")
-	fill(t, filler)
+	testhost.Fill(t, filler)
 	refused := 0
 	var added []*testnet.Pod
 	for range 5 { // of the addresses that are left
@@ -59,7 +60,7 @@ func TestFullDiskLostStore(t *testing.T) {
 	h := newTinyHouse(t)
 	h.damage(noise(0, len(h.store)))
 	filler := filepath.Join(h.node.StateDir(), "filler")
-	fill(t, filler)
+	testhost.Fill(t, filler)
 	for _, p := range h.pods {
 		if out := h.node.Exec("vnet", p.Env("DEL"), h.stdin); out.Err != nil {
 			t.Errorf("DEL on a full disk without a store: %+v", out.Err)
@@ -139,20 +140,5 @@ func remount(t *testing.T, dir string, flags uintptr) {
 	t.Helper()
 	if err := unix.Mount("", dir, "", unix.MS_REMOUNT|flags, ""); err != nil {
 		t.Fatalf("mount %s again: %v", dir, err)
-	}
-}
-
-// fill writes until the file system has no room, not even for one byte.
-func fill(t *testing.T, path string) {
-	t.Helper()
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	for size := 1 << 16; size > 0; {
-		if _, err := f.Write(make([]byte, size)); err != nil {
-			size /= 2
-		}
 	}
 }

@@ -114,7 +114,7 @@ func (i installation) conflist(t *testing.T, plugins ...string) string {
 
 const vnetPlugin = `{"type": "vnet", "ipam": {"type": "vnet-ipam", "pools": [{"subnet": "10.241.0.0/16", "ranges": ["10.241.4.0/24"]}]}}`
 
-var allFiles = []string{conflistName, "vnet", "vnet-ipam", "vnetctl"}
+var allFiles = []string{conflistName, "vnet", "vnet-ipam", "vnet-nsg", "vnetctl"}
 
 // TestInstallTwice installs, installs again, and finds every file as built.
 func TestInstallTwice(t *testing.T) {
@@ -128,12 +128,37 @@ func TestInstallTwice(t *testing.T) {
 		t.Errorf("the second run says %q", out)
 	}
 	i.expectFiles(t, allFiles...)
-	for _, path := range []string{filepath.Join(i.bin, "vnet"), filepath.Join(i.bin, "vnet-ipam"), filepath.Join(i.ctl, "vnetctl")} {
+	for _, path := range []string{filepath.Join(i.bin, "vnet"), filepath.Join(i.bin, "vnet-nsg"), filepath.Join(i.bin, "vnet-ipam"), filepath.Join(i.ctl, "vnetctl")} {
 		if out, err := exec.Command(path, "--version").CombinedOutput(); err != nil {
 			t.Errorf("%s --version: %v: %s", path, err, out)
 		}
 	}
 	t.Logf("%d files, two runs", len(allFiles))
+}
+
+// TestInstallBesides wants to be told when a runtime goes on with another
+// configuration than the one that was installed, and only then.
+func TestInstallBesides(t *testing.T) {
+	t.Parallel()
+	i := newInstallation(t)
+	file := i.conflist(t, vnetPlugin)
+	i.must(t, "--conflist", file)
+	rows := []struct{ beside, told string }{
+		{"20-bridge.conflist", ""},
+		{"0-pods.conflist.bak", ""},
+		{"10-pods.conf", "10-pods.conf:"},
+		{"00.json", "00.json:"},
+	}
+	for _, row := range rows {
+		if err := writeFile(filepath.Join(i.conf, row.beside), "{}"); err != nil {
+			t.Fatal(err)
+		}
+		out := i.must(t, "--conflist", file)
+		if told := strings.Contains(out, "note:"); told != (row.told != "") || !strings.Contains(out, row.told) {
+			t.Errorf("beside %s as well: %q, want a note of %q", row.beside, out, row.told)
+		}
+	}
+	t.Logf("%d configurations beside it", len(rows))
 }
 
 // TestInstallRefuses wants a clear message, the right status and no file.
@@ -146,16 +171,17 @@ func TestInstallRefuses(t *testing.T) {
 		status int
 		says   string
 	}{
-		"a program is missing":        {change: func(i *installation) { i.from = t.TempDir() }, status: 1, says: "run `make build`"},
-		"a chained plugin is missing": {plugin: `{"type": "portmap"}`, status: 1, says: `"portmap"`},
-		"the conflist is missing":     {args: []string{"--conflist", "/no/such.conflist"}, status: 1, says: "/no/such.conflist"},
-		"the conflist's name":         {args: []string{"--conflist", "pods.json"}, status: 2, says: ".conflist"},
-		"an unknown flag":             {args: []string{"--frobnicate"}, status: 2, says: "--frobnicate"},
-		"a stray argument":            {args: []string{"pods"}, status: 2, says: `"pods"`},
-		"a flag without value":        {args: []string{"--state-dir"}, status: 2, says: "--state-dir"},
-		"--force without --remove":    {args: []string{"--force"}, status: 2, says: "--remove"},
-		"a target that is a file":     {change: func(i *installation) { i.ctl = i.script }, status: 1, says: "is not a folder"},
-		"a read-only target":          {change: func(i *installation) { i.conf = "/proc/net.d" }, status: 1, says: "run this as root"},
+		"a program is missing":         {change: func(i *installation) { i.from = t.TempDir() }, status: 1, says: "run `make build`"},
+		"a chained plugin is missing":  {plugin: `{"type": "portmap"}`, status: 1, says: `"portmap"`},
+		"the conflist is missing":      {args: []string{"--conflist", "/no/such.conflist"}, status: 1, says: "/no/such.conflist"},
+		"the conflist's name":          {args: []string{"--conflist", "pods.json"}, status: 2, says: ".conflist"},
+		"an unknown flag":              {args: []string{"--frobnicate"}, status: 2, says: "--frobnicate"},
+		"a stray argument":             {args: []string{"pods"}, status: 2, says: `"pods"`},
+		"a flag without value":         {args: []string{"--state-dir"}, status: 2, says: "--state-dir"},
+		"--state-dir without --remove": {args: []string{"--state-dir", "/run/vnet"}, status: 2, says: "--remove"},
+		"--force without --remove":     {args: []string{"--force"}, status: 2, says: "--remove"},
+		"a target that is a file":      {change: func(i *installation) { i.ctl = i.script }, status: 1, says: "is not a folder"},
+		"a read-only target":           {change: func(i *installation) { i.conf = "/proc/net.d" }, status: 1, says: "run this as root"},
 	}
 	for name, c := range cases {
 		i := newInstallation(t)
@@ -258,7 +284,7 @@ func busy(program string) error {
 func otherBuild(t *testing.T, from string) string {
 	t.Helper()
 	dir := t.TempDir()
-	for _, name := range []string{"vnet", "vnet-ipam", "vnetctl"} {
+	for _, name := range []string{"vnet", "vnet-nsg", "vnet-ipam", "vnetctl"} {
 		raw, err := os.ReadFile(filepath.Join(from, name))
 		if err == nil {
 			err = os.WriteFile(filepath.Join(dir, name), append(raw, 0), 0o755)
@@ -276,7 +302,7 @@ func TestInstallOrder(t *testing.T) {
 	i := newInstallation(t)
 	file := i.conflist(t, vnetPlugin)
 	came := i.traced(t, "rename,renameat,renameat2", "--conflist", file)
-	if want := []string{"vnet", "vnet-ipam", "vnetctl", conflistName}; !slices.Equal(came, want) {
+	if want := []string{"vnet", "vnet-nsg", "vnet-ipam", "vnetctl", conflistName}; !slices.Equal(came, want) {
 		t.Errorf("the files appeared in the order %q, want %q", came, want)
 	}
 	went := i.traced(t, "rename,renameat,renameat2,unlink,unlinkat", "--remove", "--keep-state", "--conflist", file)
@@ -396,6 +422,11 @@ func TestInstallRemoveForced(t *testing.T) {
 	node, i := nodes[0], newInstallation(t)
 	i.must(t)
 	p := attach(t, node)
+	const wrong = "/run/vnet-elsewhere"
+	if out, code := i.on(t, node, "--remove", "--state-dir", wrong); code != 0 || !strings.Contains(out, wrong+" does not exist") {
+		t.Errorf("a state directory that is not there: status %d: %s", code, out)
+	}
+	i.must(t)
 	out, code := i.on(t, node, "--remove", "--force", "--state-dir", node.StateDir())
 	if code != 0 || !strings.Contains(out, "is kept") {
 		t.Errorf("--force: status %d: %s", code, out)
@@ -407,4 +438,28 @@ func TestInstallRemoveForced(t *testing.T) {
 	if err := node.Del(p.Pod); err != nil {
 		t.Errorf("DEL after the removal: %v", err)
 	}
+}
+
+// TestInstallRemoveChained refuses to leave a pod of another main plugin without its
+// judge, and otherwise leaves neither files nor rules.
+func TestInstallRemoveChained(t *testing.T) {
+	t.Parallel()
+	c := newChain(t, "ptp", someDocuments(t).conf("some"))
+	i := newInstallation(t)
+	i.must(t)
+	p := c.add()
+	remove := []string{"--remove", "--state-dir", c.node.StateDir()}
+	if out, code := i.on(t, c.node, remove...); code != 1 || !strings.Contains(out, "leases in") {
+		t.Errorf("a judged pod: status %d: %s", code, out)
+	}
+	p.del()
+	if out, code := i.on(t, c.node, remove...); code != 0 {
+		t.Errorf("no pod: status %d: %s", code, out)
+	}
+	i.expectFiles(t)
+	expectNoRules(t, c.node)
+	if _, err := os.Stat(c.node.StateDir()); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the state directory: %v, want it gone", err)
+	}
+	t.Log("1 judged pod")
 }

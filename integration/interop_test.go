@@ -258,7 +258,8 @@ func expectPodRoute(t *testing.T, p pod, dst string) {
 }
 
 // TestInteropChangedIPAM deletes pods after the configuration went over to
-// another IPAM plugin: each address goes back to whom it came from.
+// another IPAM plugin, at last one that is not there: only whom an address came
+// from is asked whether it is still leased, and gets it back.
 func TestInteropChangedIPAM(t *testing.T) {
 	t.Parallel()
 	for _, first := range []string{"host-local", "vnet-ipam"} {
@@ -275,12 +276,20 @@ func TestInteropChangedIPAM(t *testing.T) {
 			behind(n, own)
 			warmUp(t, n)
 			before := testnet.Snapshot(n)
-			p := attach(t, n)
-			behind(n, other)
-			if err := n.Del(p.Pod); err != nil {
-				t.Errorf("DEL: %v", err)
+			gone := vnetConfig(n, 0)
+			gone.plugin["ipam"] = map[string]any{"type": "no-such-ipam"}
+			for _, now := range []config{other, gone} {
+				behind(n, own)
+				p := attach(t, n)
+				behind(n, now)
+				if err := n.Check(p.Pod); err != nil {
+					t.Errorf("CHECK: %v", err)
+				}
+				if err := n.Del(p.Pod); err != nil {
+					t.Errorf("DEL: %v", err)
+				}
+				expectNothingLeft(t, before, n)
 			}
-			expectNothingLeft(t, before, n)
 		})
 	}
 }

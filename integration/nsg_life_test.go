@@ -35,7 +35,8 @@ func expectNoMembers(t *testing.T, n *testnet.Node, when string) {
 	}
 }
 
-// lifeDocuments are five groups, two of which speak of application security groups.
+// lifeDocuments are five groups, two of which speak of application security groups, and
+// a route table.
 func lifeDocuments(t *testing.T) documents {
 	t.Helper()
 	groups := []map[string]any{someGroup(),
@@ -44,7 +45,10 @@ func lifeDocuments(t *testing.T) documents {
 	for i := range 2 {
 		groups = append(groups, restGroup(fmt.Sprintf("plain-%d", i), denyIn("Tcp", fmt.Sprint(9000+i))))
 	}
-	return newDocuments(t, groups...)
+	d := newDocuments(t, groups...)
+	d.put("vnet.json", vnetWith("table"))
+	d.put("table.json", routeTable("table", drops()...))
+	return d
 }
 
 var lifeGroups = []string{"some", "asgs", "asgs-out", "plain-0", "plain-1"}
@@ -103,7 +107,10 @@ func TestNSGChurn(t *testing.T) {
 
 // withoutRules leaves out what groups leave until the next rules are made.
 func withoutRules(s testnet.State) testnet.State {
-	return only(s, "link", "address", "route", "neighbour", "proxy neighbour", "lease", "sysctl", "file")
+	s = only(s, "link", "address", "route", "neighbour", "proxy neighbour", "lease", "sysctl", "file")
+	// A route table's routes stay with the network's rules.
+	s["route"] = slices.DeleteFunc(slices.Clone(s["route"]), func(line string) bool { return strings.Contains(line, " proto 87 ") })
+	return s
 }
 
 // TestNSGOtherGroup repeats ADD with other groups: the pod is judged by the new
@@ -277,6 +284,52 @@ func TestNSGLostStore(t *testing.T) {
 	}
 	expectNoMembers(t, node, "after all DELs")
 	t.Logf("%d flows passed, %d were silent", passed, silent)
+}
+
+// TestNSGLostState takes all that the node remembers from under living pods, one of which
+// has a group of its own: they are judged as before, also after the next ADD and by new
+// documents.
+func TestNSGLostState(t *testing.T) {
+	t.Parallel()
+	for what, lose := range map[string]func(path string) error{
+		"deleted": os.Remove, "emptied": func(path string) error { return os.Truncate(path, 0) },
+	} {
+		for _, subnet := range []string{"", "subnet"} {
+			t.Run(strings.TrimSpace(what+" "+subnet), func(t *testing.T) {
+				t.Parallel()
+				docs := newDocuments(t, restGroup("own", denyIn("*", "9000-9399")),
+					restGroup("subnet", denyIn("*", "7000-7399"), denyIn("*", "8800-9199").toASG("back")))
+				conf, _, node := judgedNode(t, docs.conf(subnet))
+				a, b := attachFor(t, conf, node.NewPod(), "own"), attach(t, node, withASGs("back,other"))
+				for _, suffix := range []string{".db", ".nsg"} {
+					if err := lose(filepath.Join(node.StateDir(), conf.network+suffix)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				passed, silent := 0, 0
+				look := func(own uint16, beside ...pod) {
+					t.Helper()
+					denied := flows(b, a.pod, own)
+					allowed := slices.Concat(flows(b, a.pod, 8000), flows(a.pod, b, 8000), pings(b, a.pod))
+					for _, c := range beside {
+						denied = slices.Concat(denied, flows(c, a.pod, own))
+						allowed = slices.Concat(allowed, flows(c, a.pod, 8000), flows(a.pod, c, 9000))
+					}
+					if subnet != "" {
+						denied = slices.Concat(denied, flows(b, a.pod, 7000), flows(a.pod, b, 7000), flows(a.pod, b, 8800))
+					}
+					passed, silent = passed+expectAll(t, allowed), silent+expectSilent(t, denied)
+				}
+				look(9000)
+				c := attach(t, node)
+				look(9000, c)
+				docs.put("own.json", restGroup("own", denyIn("*", "6000-6399")))
+				look(6000, c, attach(t, node))
+				expectHealthy(t, a, "its state was lost")
+				t.Logf("%d flows passed, %d were silent", passed, silent)
+			})
+		}
+	}
 }
 
 // TestNSGTakenAway goes on with a configuration without groups: the rules go, and

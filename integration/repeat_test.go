@@ -112,6 +112,39 @@ func leaseOnly(t *testing.T, p *testnet.Pod, network string, addrs []netip.Addr)
 	}
 }
 
+// TestStatusOfUplinkThatIsDown: where ADD cannot announce an address, STATUS says so.
+func TestStatusOfUplinkThatIsDown(t *testing.T) {
+	t.Parallel()
+	n := testnet.New(t).AddNode("n1")
+	conf, p := network(n, "pods", false), n.NewPod()
+	call := func(verb, mode string) testnet.Output {
+		return n.Exec("vnet", p.Env(verb), conf.stdin(t, map[string]any{"mode": mode, "uplink": testnet.Uplink}))
+	}
+	uplink := link(t, n.NS, testnet.Uplink)
+	for _, step := range []struct {
+		set  func(netlink.Link) error
+		mode string
+		down bool
+	}{{nil, "vnet", false}, {n.NL.LinkSetDown, "vnet", true}, {nil, "overlay", false}, {n.NL.LinkSetUp, "vnet", false}} {
+		if step.set != nil {
+			if err := step.set(uplink); err != nil {
+				t.Fatal(err)
+			}
+		}
+		status, add := call("STATUS", step.mode), call("ADD", step.mode)
+		if (add.Err != nil) != step.down {
+			t.Errorf("ADD, mode %s, uplink down: %t: %+v", step.mode, step.down, add.Err)
+		}
+		if (status.Err != nil) != step.down || step.down && (status.Err.Code != 50 || !strings.Contains(status.Err.Error(), "uplink "+testnet.Uplink)) {
+			t.Errorf("STATUS, mode %s, uplink down: %t: %+v", step.mode, step.down, status.Err)
+		}
+		if out := call("DEL", step.mode); out.Err != nil {
+			t.Errorf("DEL, mode %s: %+v", step.mode, out.Err)
+		}
+	}
+	t.Log("4 states of the uplink")
+}
+
 // TestUplinkChange repeats an ADD after the configuration gave something up.
 func TestUplinkChange(t *testing.T) {
 	t.Parallel()
@@ -349,10 +382,12 @@ func TestGuardOfIPv6OnlyNode(t *testing.T) {
 	})
 }
 
+// giveIPv4 gives the pod an address, and a way to the node, which answers no ARP.
 func giveIPv4(t *testing.T, p pod, a netip.Addr) {
 	t.Helper()
 	err := errors.Join(p.NL.AddrAdd(link(t, p.NS, "eth0"), mustAddr(t, a.String()+"/32")),
-		p.NL.RouteAdd(hostRoute(t, p.NS, "eth0", p.Node.IPv4.String())))
+		p.NL.RouteAdd(hostRoute(t, p.NS, "eth0", p.Node.IPv4.String())),
+		p.NL.NeighSet(neighbour(t, p.NS, "eth0", p.Node.IPv4.String(), vnetlink.HostMAC.String())))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -396,4 +431,31 @@ func TestBlackholedAddress(t *testing.T) {
 	flows := expectAll(t, toNode(r, nodes[1]))
 	leave(t, r, before, testnet.Attach{})
 	t.Logf("%d flows", flows)
+}
+
+// TestForeignIPAMTaken has host-local answer with an address of the node itself: the
+// pod does not get it, and nothing of it is left, not even in a set.
+func TestForeignIPAMTaken(t *testing.T) {
+	t.Parallel()
+	n := testnet.New(t).AddNode("n1")
+	c := vnetConfig(n, 0)
+	foreign := hostLocal()
+	c.plugin["ipam"] = foreign
+	c.write(n)
+	warmUp(t, n)
+	before := testnet.Snapshot(n)
+	taken := n.IPv4.String()
+	foreign["ranges"] = []any{[]any{map[string]any{"subnet": "10.241.0.0/16", "rangeStart": taken, "rangeEnd": taken, "gateway": "10.241.255.254"}}}
+	c.write(n)
+	p := podWithoutDAD(t, n)
+	if _, err := n.Add(p); err == nil || !strings.Contains(err.Error(), "host-local") || !strings.Contains(err.Error(), taken+",") {
+		t.Errorf("ADD: %v", err)
+	}
+	if err := n.Del(p); err != nil {
+		t.Errorf("DEL: %v", err)
+	}
+	for _, line := range testnet.Diff(before, testnet.Snapshot(n)) {
+		t.Errorf("left: %s", line)
+	}
+	t.Log("1 address")
 }

@@ -14,7 +14,8 @@ import (
 )
 
 // measureFloor puts ADD beside its two parts that no plugin can do without, a
-// process and the kernel's work, and DEL beside the deletion of a veth pair.
+// process and the kernel's work, and DEL beside the deletion of a veth pair, to the
+// end of which it does not wait.
 func measureFloor(b *bench) ([]row, error) {
 	w, err := newWorld(b.dir, 3)
 	if err != nil {

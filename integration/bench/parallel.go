@@ -15,15 +15,7 @@ const (
 // measureParallel compares the wall time of a batch of ADDs, divided by their
 // number. The batch is detached again before the other's turn.
 func measureParallel(b *bench) ([]row, error) {
-	w, err := newWorld(b.dir, batchSize)
-	if err != nil {
-		return nil, err
-	}
-	ours, err := b.oursIn(w)
-	if err != nil {
-		return nil, err
-	}
-	peer, err := b.ptpIn(w)
+	w, ours, peer, err := b.rivals(batchSize, b.ptpIn)
 	if err != nil {
 		return nil, err
 	}

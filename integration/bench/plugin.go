@@ -74,27 +74,42 @@ func newPlugin(path string, conf map[string]any) (plugin, error) {
 
 var attachments atomic.Uint64
 
-// add attaches the pod under a new container id.
+// add attaches the pod under a new container id and returns the wall time.
 func (p plugin) add(to *pod) (time.Duration, error) {
 	to.id = fmt.Sprintf("%064x", attachments.Add(1))
-	return p.call("ADD", to)
+	c, err := p.call("ADD", to)
+	return c.wall, err
 }
 
-// del detaches what add attached.
-func (p plugin) del(from *pod) (time.Duration, error) { return p.call("DEL", from) }
+// addCPU is add, but returns the CPU time.
+func (p plugin) addCPU(to *pod) (time.Duration, error) {
+	to.id = fmt.Sprintf("%064x", attachments.Add(1))
+	c, err := p.call("ADD", to)
+	return c.cpu, err
+}
 
-// call runs one verb in the calling thread's namespace and returns the time
-// from before the fork to after the wait.
-func (p plugin) call(verb string, at *pod) (time.Duration, error) {
+// del detaches what add attached, and returns the wall time.
+func (p plugin) del(from *pod) (time.Duration, error) {
+	c, err := p.call("DEL", from)
+	return c.wall, err
+}
+
+// cost is what a call takes of the runtime's time and of the processors'.
+type cost struct{ wall, cpu time.Duration }
+
+// call runs one verb in the calling thread's namespace. Its wall time is that from
+// before the fork to after the wait, and its CPU time that of the process and of
+// those that it waited for, from the fork to the end.
+func (p plugin) call(verb string, at *pod) (c cost, err error) {
 	stdin, stdout, err := pipes(p.conf)
 	if err != nil {
-		return 0, err
+		return c, err
 	}
 	defer stdin.Close()
 	defer stdout.read.Close()
 	attr := &os.ProcAttr{Dir: "/", Env: p.environment(verb, at), Files: []*os.File{stdin, stdout.write, os.Stderr}}
 	var state *os.ProcessState
-	took, err := stopwatch(func() error {
+	c.wall, err = stopwatch(func() error {
 		process, err := os.StartProcess(p.path, []string{p.path}, attr)
 		if err != nil {
 			return err
@@ -104,13 +119,14 @@ func (p plugin) call(verb string, at *pod) (time.Duration, error) {
 	})
 	stdout.write.Close()
 	if err != nil {
-		return 0, err
+		return c, err
 	}
+	c.cpu = state.UserTime() + state.SystemTime()
 	answer, err := io.ReadAll(stdout.read)
 	if err == nil && !state.Success() {
 		err = fmt.Errorf("%s %s: %v: %s", filepath.Base(p.path), verb, state, answer)
 	}
-	return took, err
+	return c, err
 }
 
 func (p plugin) environment(verb string, at *pod) []string {

@@ -20,8 +20,9 @@ import (
 type State map[string][]string
 
 // Snapshot takes the state of the node: links, addresses, routes of all
-// tables, permanent and proxy neighbours, sysctls that plugins change, the
-// rules of both iptables backends, ipsets with members, files and leases.
+// tables and the rules that choose one, permanent and proxy neighbours,
+// sysctls that plugins change, the rules of both iptables backends, ipsets
+// with members, files and leases.
 func Snapshot(n *Node) State {
 	n.t.Helper()
 	s := State{}
@@ -34,7 +35,7 @@ func Snapshot(n *Node) State {
 	return s.sorted()
 }
 
-// SnapshotPod takes the links, addresses, routes and neighbours of a pod.
+// SnapshotPod takes the links, addresses, routes, rules and neighbours of a pod.
 func SnapshotPod(p *Pod) State {
 	p.Node.t.Helper()
 	s := State{}
@@ -124,6 +125,11 @@ func (s State) addNetwork(n *Node, ns *NS, prefix string) {
 		must(n.t, "list routes of "+ns.Name, err)
 		for _, r := range routes {
 			s.add(prefix+"route", "%s", routeLine(ns, r))
+		}
+		rules, err := Whole(func() ([]netlink.Rule, error) { return ns.NL.RuleList(family) })
+		must(n.t, "list rules of "+ns.Name, err)
+		for _, r := range rules {
+			s.add(prefix+"rule", "%d from %v table %d suppress %d proto %d", r.Priority, r.Src, r.Table, r.SuppressPrefixlen, r.Protocol)
 		}
 		s.addNeighbours(n, ns, prefix, family)
 	}
