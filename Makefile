@@ -23,6 +23,7 @@ help: ## show this list
 .PHONY: build
 build: need-go ## static, stripped, reproducible binaries in bin/
 	$(BUILD) -o $(BIN)/vnet ./plugins/vnet
+	$(BUILD) -o $(BIN)/vnet-nsg ./plugins/vnet-nsg
 	$(BUILD) -o $(BIN)/vnet-ipam ./ipam/vnet-ipam
 	$(BUILD) -o $(BIN)/vnetctl ./cmd/vnetctl
 
@@ -34,7 +35,7 @@ agent: need-go ## the node agent for Kubernetes, in bin/
 image: build agent peers ## the agent's image, with docker; IMAGE=name:tag
 	rm -rf $(BIN)/image && mkdir -p $(BIN)/image/opt/vnet-cni/bin $(BIN)/image/usr/local/bin
 	cp $(BIN)/vnet-agent $(BIN)/image/
-	cp $(BIN)/vnet $(BIN)/vnet-ipam $(BIN)/vnetctl $(PEERS)/portmap $(PEERS)/loopback $(BIN)/image/opt/vnet-cni/bin/
+	cp $(BIN)/vnet $(BIN)/vnet-nsg $(BIN)/vnet-ipam $(BIN)/vnetctl $(PEERS)/portmap $(PEERS)/loopback $(BIN)/image/opt/vnet-cni/bin/
 	cp $(BIN)/vnetctl $(BIN)/image/usr/local/bin/
 	BUILDX_NO_DEFAULT_ATTESTATIONS=1 docker build -q -t $(IMAGE) -f cmd/vnet-agent/Dockerfile .
 
@@ -43,23 +44,25 @@ demo: need-root need-net build peers ## two nodes and three pods in network name
 	@scripts/demo.sh
 
 .PHONY: test
-test: need-root need-test unit sdk agent-unit integration ## unit tests, then tests with real packets (root; under five minutes)
+test: need-root need-test build peers ## unit tests, then tests with real packets (root; under five minutes)
+	@$(MAKE) --no-print-directory -j2 -Otarget unit sdk agent-unit
+	@$(MAKE) --no-print-directory integration
 
 .PHONY: unit
 unit: need-go need-root need-test ## the packages' own tests (root: some make namespaces)
 	$(GO) test -v $(TESTFLAGS) $(UNIT) | $(TOLD)
 
-.PHONY: integration
+.PHONY: integration # four at a time: they mostly wait, for a plugin or a packet
 integration: need-root need-test build peers ## the built plugins, driven by cnitool in network namespaces (root)
-	$(GO) test -count=1 -v $(TESTFLAGS) ./integration/... | $(TOLD)
+	$(GO) test -count=1 -v -parallel 4 $(TESTFLAGS) ./integration/... | $(TOLD)
 
 .PHONY: sdk
-sdk: need-go ## our readers of documents against the types of Azure's SDK
+sdk: need-go ## our readers of documents and our answers against the types of Azure's SDK
 	cd integration/arm && $(GO) test -v $(TESTFLAGS) ./... | awk -f ../../scripts/counts.awk
 
 .PHONY: agent-unit
-agent-unit: need-root need-test build peers ## the node agent's own tests
-	cd cmd/vnet-agent && $(GO) test -v $(TESTFLAGS) ./... | awk -f ../../scripts/counts.awk
+agent-unit: need-root need-test build peers ## the node agent's own tests, which use the built plugins
+	cd cmd/vnet-agent && $(GO) test -count=1 -v $(TESTFLAGS) ./... | awk -f ../../scripts/counts.awk
 
 .PHONY: race
 race: need-root need-test need-race build peers ## the packages' tests under the race detector
@@ -68,16 +71,18 @@ race: need-root need-test need-race build peers ## the packages' tests under the
 
 .PHONY: soak
 soak: need-root need-test build peers ## the long forms: every kill point, more rounds (root)
-	VNET_SOAK=1 $(GO) test -count=1 -v -timeout 80m $(TESTFLAGS) ./pkg/firewall/... ./integration/... | $(TOLD)
+	VNET_SOAK=1 $(GO) test -count=1 -v -timeout 80m $(TESTFLAGS) ./pkg/firewall/... ./pkg/flowspace ./pkg/review ./integration/... | $(TOLD)
+	$(GO) test -count=1 -timeout 40m $$(git grep -l pgregory.net/rapid -- '*_test.go' | xargs dirname | sort -u | sed 's,^,./,') \
+		-rapid.checks=20000 -rapid.nofailfile
 
 .PHONY: bench
 bench: need-root need-bench build peers ## against the reference plugins, pair by pair (root); JSON=FILE for programs
 	$(GO) run ./integration/bench $(if $(JSON),-json $(JSON)) $(BENCHFLAGS)
 
-.PHONY: e2e
+.PHONY: e2e # one package at a time, or go test shows nothing before the end
 e2e: need-root need-go need-test need-cluster ## a real Kubernetes on this machine, with our network and everything that can go wrong (root; an hour)
 	integration/cluster/build.sh kubernetes e2e containerd coredns plugins images agent
-	cd integration/cluster && $(GO) test -count=1 -v -timeout 100m -run TestHarness $(TESTFLAGS) ./... | awk -f ../../scripts/counts.awk
+	cd integration/cluster && $(GO) test -p 1 -count=1 -v -timeout 100m -run TestHarness $(TESTFLAGS) ./... | awk -f ../../scripts/counts.awk
 
 .PHONY: e2e-smoke
 e2e-smoke: need-root need-go need-test need-cluster ## the short part of e2e

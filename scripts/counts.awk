@@ -2,5 +2,5 @@
 # of the rest only failures and the packages' results.
 /^=== / { name = $3; next }
 /^ *--- (PASS|SKIP)|^PASS$|^\?/ { if ($2 == "SKIP:") print; next }
-/^ +[a-z0-9_]+_test\.go:[0-9]+: / { line = $0; sub(/^ +[^ ]+ /, "", line); printf "  %-46s %s\n", name, line; next }
-{ print }
+/^ +[a-z0-9_]+_test\.go:[0-9]+: / { line = $0; sub(/^ +[^ ]+ /, "", line); printf "  %-46s %s\n", name, line; fflush(); next }
+{ print; fflush() } # a log file shows where an hour's test is

@@ -9,7 +9,7 @@ set -euo pipefail
 
 NAME=${0##*/}
 ROOT=$(cd "$(dirname "$0")/.." && pwd)
-PLUGINS=(vnet vnet-ipam)
+PLUGINS=(vnet vnet-nsg vnet-ipam)
 CTL=vnetctl
 
 BIN_DIR=${BIN_DIR:-/opt/cni/bin}
@@ -21,6 +21,7 @@ CONFLIST=
 REMOVE=
 KEEP_STATE=
 FORCE=
+REMOVAL= # an option that only --remove has is there
 TEMP=  # the file that is being written, if any
 ASIDE= # the configuration that is being removed, if any
 
@@ -54,8 +55,8 @@ parse() {
 		case $1 in
 		--help | -h) usage; exit 0 ;;
 		--remove) REMOVE=1; shift; continue ;;
-		--keep-state) KEEP_STATE=1; shift; continue ;;
-		--force) FORCE=1; shift; continue ;;
+		--keep-state) KEEP_STATE=1 REMOVAL=1; shift; continue ;;
+		--force) FORCE=1 REMOVAL=1; shift; continue ;;
 		--conflist | --bin-dir | --ctl-dir | --conf-dir | --state-dir | --from) ;;
 		*) misused "unknown argument \"$1\"" ;;
 		esac
@@ -65,12 +66,12 @@ parse() {
 		--bin-dir) BIN_DIR=$2 ;;
 		--ctl-dir) CTL_DIR=$2 ;;
 		--conf-dir) CONF_DIR=$2 ;;
-		--state-dir) STATE_DIR=$2 ;;
+		--state-dir) STATE_DIR=$2 REMOVAL=1 ;;
 		--from) FROM=$2 ;;
 		esac
 		shift 2
 	done
-	[[ -n $REMOVE || -z $KEEP_STATE$FORCE ]] || misused "--keep-state and --force go with --remove"
+	[[ -n $REMOVE || -z $REMOVAL ]] || misused "--state-dir, --keep-state and --force go with --remove"
 	[[ -z $CONFLIST || $CONFLIST == *.conflist ]] ||
 		misused "--conflist \"$CONFLIST\": the name must end in .conflist, or a runtime takes it for something else"
 }
@@ -135,6 +136,15 @@ install_all() {
 	for program in "${PLUGINS[@]}"; do put "$FROM/$program" "$BIN_DIR" "$program" 755; done
 	put "$FROM/$CTL" "$CTL_DIR" "$CTL" 755
 	[[ -z $CONFLIST ]] || put "$CONFLIST" "$CONF_DIR" "$(basename "$CONFLIST")" 644
+	[[ -z $CONFLIST ]] || tell_first "$(basename "$CONFLIST")"
+}
+
+# tell_first NAME: a runtime takes the first configuration by name, whoever came last
+tell_first() {
+	local first
+	first=$(shopt -s nullglob && cd "$CONF_DIR" && printf '%s\n' *.conf *.conflist *.json | LC_ALL=C sort | head -1)
+	[[ $first == "$1" ]] ||
+		say "note: a runtime takes the first configuration by name, and that is $CONF_DIR/$first: remove it, or install this one under its name"
 }
 
 # other_users NAME: the configurations but NAME that would be left without their plugin
@@ -174,18 +184,21 @@ ctl() {
 	"$program" --state-dir "$STATE_DIR" "$@"
 }
 
-# leases: how many addresses are leased, in all networks
+# leases: how many addresses are leased, in all networks, and pods of other main plugins
+# judged
 leases() {
-	local out
-	out=$(ctl ipam -o json) || return
-	grep -c '"containerID"' <<<"$out" || true
+	local leased judged
+	leased=$(ctl ipam -o json) && judged=$(ctl pods -o json) || return
+	leased=$(grep -c '"containerID"' <<<"$leased" || true)
+	judged=$(grep -c '"network": "[^"]*+nsg"' <<<"$judged" || true)
+	echo $((leased + judged))
 }
 
 # clean_up removes the rules and sets that no pod needs any more, and the state
 # directory when it has no lease.
 clean_up() {
 	local count
-	[[ -d $STATE_DIR ]] || return 0
+	[[ -d $STATE_DIR ]] || { say "no leftovers to remove: $STATE_DIR does not exist"; return 0; }
 	if ! ctl gc; then
 		[[ -n $FORCE ]] || fail "what is left in the kernel could not be removed; --force goes on nevertheless"
 	fi
