@@ -137,6 +137,8 @@ func damages() []damage {
 		{"pod link down", func(t *testing.T, p patient) error { return p.NL.LinkSetDown(link(t, p.NS, "eth0")) }},
 		{"host MAC changed", func(t *testing.T, p patient) error { return setMAC(t, p.Node.NS, p.host) }},
 		{"pod MAC changed", func(t *testing.T, p patient) error { return setMAC(t, p.NS, "eth0") }},
+		{"IPv4 not forwarded", func(_ *testing.T, p patient) error { return p.Node.SetSysctl("ipv4/ip_forward", "0") }},
+		{"IPv6 not forwarded", func(_ *testing.T, p patient) error { return p.Node.SetSysctl("ipv6/conf/all/forwarding", "0") }},
 	}
 	for _, family := range []string{"IPv4", "IPv6"} {
 		addr := func(p patient) netip.Addr {

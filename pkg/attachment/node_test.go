@@ -68,6 +68,7 @@ func attach(t testing.TB, n *Node, network, id string, flat bool, list []netip.A
 	s, err := link.OpenSandbox(r.Sandbox)
 	must(t, err)
 	defer s.Close()
+	must(t, link.PrepareNode("", slices.ContainsFunc(list, netip.Addr.Is4), slices.ContainsFunc(list, netip.Addr.Is6)))
 	mac := link.PodMAC(network, id, "eth0")
 	must(t, n.Host.CreateVeth(link.Veth{HostName: r.HostVeth, PodName: "eth0", PodMAC: mac, MTU: 1500}, s))
 	must(t, s.ConfigurePod(link.PodEnd{Name: "eth0", MAC: mac, Addrs: list}))

@@ -80,7 +80,7 @@ func openSandbox(t testing.TB, n namespace) *Sandbox {
 	return s
 }
 
-// testPod is a pod of a test, of network pods.
+// testPod is a pod of a test, of network pods, on a node that forwards for it.
 type testPod struct {
 	ns      namespace
 	sandbox *Sandbox
@@ -98,6 +98,7 @@ func newPod(t testing.TB, id string, addrs ...string) testPod {
 	for _, a := range addrs {
 		p.addrs = append(p.addrs, netip.MustParseAddr(a))
 	}
+	must(t, PrepareNode("", slices.ContainsFunc(p.addrs, netip.Addr.Is4), slices.ContainsFunc(p.addrs, netip.Addr.Is6)))
 	return p
 }
 

@@ -168,11 +168,11 @@ func (s *Sandbox) ConfigurePod(e PodEnd) error {
 // is the kernel's default.
 func podRequests(e PodEnd, index, metric int) []nlsock.Request {
 	var requests []nlsock.Request
-	if hasIPv6(e.Addrs) {
+	if slices.ContainsFunc(e.Addrs, netip.Addr.Is6) {
 		requests = append(requests, noAutoAddressMessage(e.Name, index))
 	}
 	requests = append(requests, upMessage(e.Name, index))
-	if hasIPv6(e.Addrs) {
+	if slices.ContainsFunc(e.Addrs, netip.Addr.Is6) {
 		// The address that the kernel would have made itself, without the wait.
 		requests = append(requests, addressMessage(netip.PrefixFrom(AddrOfMAC(e.MAC), 64), index, unix.RT_SCOPE_LINK))
 	}
@@ -267,15 +267,6 @@ func AddrOfMAC(mac net.HardwareAddr) netip.Addr {
 		0: 0xfe, 1: 0x80,
 		8: mac[0] ^ 0x02, 9: mac[1], 10: mac[2], 11: 0xff, 12: 0xfe, 13: mac[3], 14: mac[4], 15: mac[5],
 	})
-}
-
-func hasIPv6(addrs []netip.Addr) bool {
-	for _, a := range addrs {
-		if a.Is6() {
-			return true
-		}
-	}
-	return false
 }
 
 // DeleteVeth removes the pair; the kernel takes its addresses, routes and

@@ -39,6 +39,7 @@ func Problems(h *Host, s *Sandbox, e Expectation) ([]string, error) {
 		found = append(found, fmt.Sprintf("link %s is gone from the node", e.HostName))
 	}
 	for _, part := range []func() ([]string, error){
+		func() ([]string, error) { return nodeSysctls.forwardingProblems(e.Addrs) },
 		func() ([]string, error) { return h.hostProblems(host, ok, e) },
 		func() ([]string, error) { return h.proxyProblems(e) },
 		func() ([]string, error) { return s.podProblems(host, e) },
@@ -83,7 +84,7 @@ func (h *Host) hostProblems(host Link, exists bool, e Expectation) ([]string, er
 // whoever writes net.ipv6.conf.all.disable_ipv6 writes that of all interfaces, and
 // without another network with IPv6 nothing filters what comes from there.
 func ipv6Problem(host Link, e Expectation) ([]string, error) {
-	if hasIPv6(e.Addrs) {
+	if slices.ContainsFunc(e.Addrs, netip.Addr.Is6) {
 		return nil, nil
 	}
 	off, err := nodeSysctls.read("ipv6/conf/" + host.Name + "/disable_ipv6")

@@ -54,6 +54,8 @@ func TestProblemsOfADamagedPair(t *testing.T) {
 		{false, "ip neigh replace fd00:241::7 dev HOST lladdr 02:00:00:00:00:09 nud permanent", "neighbour fd00:241::7 on HOST of the node has MAC 02:00:00:00:00:09"},
 		{false, "ip neigh del proxy 10.241.4.7 dev up0", "proxy neighbour 10.241.4.7"},
 		{false, "ip neigh del proxy fd00:241::7 dev up0", "proxy neighbour fd00:241::7"},
+		{false, "sysctl -qw net.ipv4.ip_forward=0", "the node does not forward IPv4"},
+		{false, "sysctl -qw net.ipv6.conf.all.forwarding=0", "the node does not forward IPv6"},
 		{false, "ip link set HOST address 02:00:00:00:00:08", "MAC 02:00:00:00:00:08 instead of aa:aa"},
 		{true, "ip link set eth0 address 02:00:00:00:00:08", "MAC 02:00:00:00:00:08 instead of"},
 		{true, "ip addr del 10.241.4.7/32 dev eth0", "address 10.241.4.7/32"},

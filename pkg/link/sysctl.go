@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -100,6 +102,31 @@ func (s Sysctls) PrepareNode(uplink string, ipv4, ipv6 bool) error {
 		return s.forwardIPv6()
 	}
 	return nil
+}
+
+// forwardingProblems tells which families of the addresses the node does not forward:
+// whoever loads the node's sysctl files again can switch it off after ADD.
+func (s Sysctls) forwardingProblems(addrs []netip.Addr) ([]string, error) {
+	var found []string
+	for _, family := range []struct {
+		name, key string
+		has       bool
+	}{
+		{"IPv4", "ipv4/ip_forward", slices.ContainsFunc(addrs, netip.Addr.Is4)},
+		{"IPv6", "ipv6/conf/all/forwarding", slices.ContainsFunc(addrs, netip.Addr.Is6)},
+	} {
+		if !family.has {
+			continue
+		}
+		value, err := s.read(family.key)
+		if err != nil {
+			return nil, err
+		}
+		if value == "0" {
+			found = append(found, fmt.Sprintf("the node does not forward %s: sysctl net/%s is 0", family.name, family.key))
+		}
+	}
+	return found, nil
 }
 
 // forwardIPv6 turns forwarding on. A forwarding interface ignores router

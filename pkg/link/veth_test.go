@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -90,7 +91,7 @@ func TestConfiguredPair(t *testing.T) {
 			inNode(t)
 			h, p := openHost(t), newPod(t, "c1", addrs...)
 			p.attach(t, h)
-			if tentative := p.ns.sh(t, "ip -6 addr show tentative; ip -6 addr show dadfailed"); tentative != "" && hasIPv6(p.addrs) {
+			if tentative := p.ns.sh(t, "ip -6 addr show tentative; ip -6 addr show dadfailed"); tentative != "" && slices.ContainsFunc(p.addrs, netip.Addr.Is6) {
 				t.Errorf("addresses wait for duplicate detection:\n%s", tentative)
 			}
 			wantPodTables(t, p)
@@ -117,7 +118,7 @@ func wantPodTables(t *testing.T, p testPod) {
 			wantHas(t, "pod's routes", p.ns.sh(t, "ip -6 route"), "default via fe80::1234:5678:9abc dev eth0")
 		}
 	}
-	if want := len(p.addrs) + 1; hasIPv6(p.addrs) && strings.Count(addresses, "inet") != want { // and the link-local one
+	if want := len(p.addrs) + 1; slices.ContainsFunc(p.addrs, netip.Addr.Is6) && strings.Count(addresses, "inet") != want { // and the link-local one
 		t.Errorf("%d addresses wanted:\n%s", want, addresses)
 	}
 }
@@ -135,7 +136,7 @@ func wantHostTables(t *testing.T, p testPod) {
 		t.Errorf("the host end has addresses:\n%s", own)
 	}
 	keys := "ipv4/conf/N/send_redirects ipv4/conf/N/accept_redirects"
-	if hasIPv6(p.addrs) {
+	if slices.ContainsFunc(p.addrs, netip.Addr.Is6) {
 		keys += " ipv6/conf/N/accept_ra ipv6/conf/N/accept_redirects"
 	}
 	values := testhost.Sh(t, "cd /proc/sys/net; cat "+strings.ReplaceAll(keys, "N", name)+" | sort -u")
