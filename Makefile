@@ -12,6 +12,8 @@ BUILD := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS
 UNIT := ./cmd/... ./ipam/... ./pkg/... ./plugins/...
 IMAGE ?= vnet-cni/vnet-agent:dev
 FUZZTIME ?= 10s
+# A hang ends after TIMEOUT; a busy machine under the race detector does not.
+TIMEOUT ?= 30m
 TESTFLAGS ?=
 # Each test says how much it did.
 TOLD := awk -f scripts/counts.awk
@@ -50,28 +52,28 @@ test: need-root need-test build peers ## unit tests, then tests with real packet
 
 .PHONY: unit
 unit: need-go need-root need-test ## the packages' own tests (root: some make namespaces)
-	$(GO) test -v $(TESTFLAGS) $(UNIT) | $(TOLD)
+	$(GO) test -v -timeout $(TIMEOUT) $(TESTFLAGS) $(UNIT) | $(TOLD)
 
 .PHONY: integration # four at a time: they mostly wait, for a plugin or a packet
 integration: need-root need-test build peers ## the built plugins, driven by cnitool in network namespaces (root)
-	$(GO) test -count=1 -v -parallel 4 $(TESTFLAGS) ./integration/... | $(TOLD)
+	$(GO) test -count=1 -v -parallel 4 -timeout $(TIMEOUT) $(TESTFLAGS) ./integration/... | $(TOLD)
 
 .PHONY: sdk
 sdk: need-go ## our readers of documents and our answers against the types of Azure's SDK
-	cd integration/arm && $(GO) test -v $(TESTFLAGS) ./... | awk -f ../../scripts/counts.awk
+	cd integration/arm && $(GO) test -v -timeout $(TIMEOUT) $(TESTFLAGS) ./... | awk -f ../../scripts/counts.awk
 
 .PHONY: agent-unit
 agent-unit: need-root need-test build peers ## the node agent's own tests, which use the built plugins
-	cd cmd/vnet-agent && $(GO) test -count=1 -v $(TESTFLAGS) ./... | awk -f ../../scripts/counts.awk
+	cd cmd/vnet-agent && $(GO) test -count=1 -v -timeout $(TIMEOUT) $(TESTFLAGS) ./... | awk -f ../../scripts/counts.awk
 
 .PHONY: race
 race: need-root need-test need-race build peers ## the packages' tests under the race detector
-	$(GO) test -race $(TESTFLAGS) $(UNIT)
-	cd cmd/vnet-agent && $(GO) test -race $(TESTFLAGS) ./...
+	$(GO) test -race -timeout $(TIMEOUT) $(TESTFLAGS) $(UNIT)
+	cd cmd/vnet-agent && $(GO) test -race -timeout $(TIMEOUT) $(TESTFLAGS) ./...
 
 .PHONY: soak
 soak: need-root need-test build peers ## the long forms: every kill point, more rounds (root)
-	VNET_SOAK=1 $(GO) test -count=1 -v -timeout 80m $(TESTFLAGS) ./pkg/firewall/... ./pkg/flowspace ./pkg/review ./integration/... | $(TOLD)
+	VNET_SOAK=1 $(GO) test -count=1 -v -timeout 80m $(TESTFLAGS) ./pkg/arm ./pkg/firewall/... ./pkg/flowspace ./pkg/review ./integration/... | $(TOLD)
 	$(GO) test -count=1 -timeout 40m $$(git grep -l pgregory.net/rapid -- '*_test.go' | xargs dirname | sort -u | sed 's,^,./,') \
 		-rapid.checks=20000 -rapid.nofailfile
 
