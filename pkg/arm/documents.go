@@ -23,6 +23,9 @@ type Documents struct {
 	places   map[string]int    // where a resource stands in its list, by its identity
 	tagFiles map[string]string // which file gave a service tag
 
+	unsettled []*reader         // of templates that add to resources of other documents
+	added     map[string]string // which file added a part, by its identity
+
 	deployment deployment // what templates are resolved with
 }
 
@@ -95,6 +98,7 @@ const (
 	ScopeUnknown      = "TemplateScope"       // a name depends on where a template is deployed
 	ParametersSkipped = "ParametersSkipped"   // a template's parameter file among documents
 	UnknownParameter  = "UnknownParameter"    // a value for a parameter that no template has
+	Replaced          = "ResourceReplaced"    // a template changes a part of another document's resource
 	Conflict          = "ResourceConflict"    // two documents differ about one resource
 	WrongType         = "PropertyWrongType"   // a number where a string belongs, and such
 	BadValue          = "PropertyBadValue"    // of the right type, but unusable

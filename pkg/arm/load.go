@@ -45,6 +45,7 @@ func (d *Documents) load(paths []string) {
 			d.loadFile(name, f)
 		}
 	}
+	d.settle()
 	d.findPeers()
 }
 
@@ -107,7 +108,7 @@ func (d *Documents) loadFile(path, from string) {
 		d.unreadable(path, err)
 		return
 	}
-	Read(path, data, d)
+	d.read(path, data)
 }
 
 // readFile reads one byte beyond the limit at most: Read tells of the excess.

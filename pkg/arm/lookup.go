@@ -13,8 +13,7 @@ import (
 // depends on case. The error for an unknown one lists names that are near, the
 // error for an ambiguous name lists the ids that it may mean.
 func (d *Documents) Group(nameOrID string) (*nsg.Definition, error) {
-	return lookUp("network security group", d.Groups, nameOrID,
-		func(g *nsg.Definition) identity { return identity{g.Name, g.ID, g.File} })
+	return lookUp("network security group", d.Groups, nameOrID, groupIdentity)
 }
 
 // Title is what the group is called: its name, or its id where several groups have the
@@ -28,18 +27,20 @@ func (d *Documents) Title(g *nsg.Definition) string {
 
 // RouteTable finds a route table as Group finds a group.
 func (d *Documents) RouteTable(nameOrID string) (*RouteTable, error) {
-	return lookUp("route table", d.RouteTables, nameOrID,
-		func(t *RouteTable) identity { return identity{t.Name, t.ID, t.File} })
+	return lookUp("route table", d.RouteTables, nameOrID, tableIdentity)
 }
 
 // VirtualNetwork finds a virtual network as Group finds a group.
 func (d *Documents) VirtualNetwork(nameOrID string) (*VirtualNetwork, error) {
-	return lookUp("virtual network", d.VirtualNetworks, nameOrID,
-		func(v *VirtualNetwork) identity { return identity{v.Name, v.ID, v.File} })
+	return lookUp("virtual network", d.VirtualNetworks, nameOrID, networkIdentity)
 }
 
 // identity is how a resource can be called.
 type identity struct{ name, id, file string }
+
+func groupIdentity(g *nsg.Definition) identity   { return identity{g.Name, g.ID, g.File} }
+func tableIdentity(t *RouteTable) identity       { return identity{t.Name, t.ID, t.File} }
+func networkIdentity(v *VirtualNetwork) identity { return identity{v.Name, v.ID, v.File} }
 
 // lookUp finds the resource that is meant; what is its kind, for errors.
 func lookUp[T any](what string, all []T, nameOrID string, of func(*T) identity) (*T, error) {

@@ -11,14 +11,27 @@ import (
 // Read adds what one document says to into. name is its file's name, for
 // findings; data is JSON with or without comments, in UTF-8 or UTF-16. It does
 // not keep data. A document that is broken adds findings and nothing else.
+//
+// What a template adds to resources of other documents finds those that have been read
+// before.
 func Read(name string, data []byte, into *Documents) {
-	r := &reader{file: name, docs: into}
+	into.read(name, data)
+	into.settle()
+}
+
+// read is Read without what templates add to other documents.
+func (d *Documents) read(name string, data []byte) {
+	r := &reader{file: name, docs: d}
 	t, err := treeOf(data)
 	if err != nil {
 		r.broken(codeOf(err), err.Error())
 		return
 	}
 	r.document(value{t, 0})
+	if len(r.additions) > 0 {
+		d.unsettled = append(d.unsettled, r)
+		return
+	}
 	r.finish()
 }
 
@@ -56,6 +69,8 @@ type reader struct {
 
 	group, rule string             // which are being read, for findings
 	children    map[string][]value // of a template: parts of the resource that are resources of their own, by the key of their list
+
+	additions []addition // of a template: parts of resources that it does not make
 
 	unknown    int // values of a template that were read and are not known
 	told       int // findings of this document so far

@@ -30,7 +30,7 @@ func (r *reader) template(top value) {
 		return
 	}
 	children := childrenOf(resources, built)
-	r.orphans(resources)
+	r.additions = additions(resources, built)
 	for i, res := range resources {
 		if partsOf(res.Type) != "" {
 			continue
@@ -132,30 +132,6 @@ func childrenOf(resources []template.Resource, built []value) map[string]map[str
 		out[parent][key] = append(out[parent][key], built[i])
 	}
 	return out
-}
-
-// orphans tells of parts whose resource the template does not make: to whose rules
-// they would be added is not known. Subnets and peerings of an existing network are in many
-// templates, and no group depends on them.
-func (r *reader) orphans(resources []template.Resource) {
-	made := make(map[string]bool, len(resources))
-	for _, res := range resources {
-		made[strings.ToLower(res.ID)] = true
-	}
-	for _, res := range resources {
-		if partsOf(res.Type) == "" || made[strings.ToLower(res.Parent)] {
-			continue
-		}
-		f := nsg.Finding{
-			Severity: nsg.Error, Code: Missing, Property: "name", Value: res.Name,
-			Message: res.Path + ": " + word(res.Name) + " is part of a resource that the template does not make: " + word(res.Parent),
-		}
-		if ofNetwork(res.Type) {
-			f.Severity, f.Code = nsg.Warning, Skipped
-			f.Message = res.Path + ": " + word(res.Name) + " is not read: it is part of a virtual network that the template does not make: " + word(res.Parent)
-		}
-		r.tell(f)
-	}
 }
 
 // scopeInName warns of a name that has a placeholder in it.

@@ -89,13 +89,13 @@ func TestTemplateFindings(t *testing.T) {
 		{"a name", "", `{"type":"Microsoft.Network/networkSecurityGroups","name":"[nope()]"}`,
 			`error TemplateUnresolved   name [nope()]: resources[0]: the value of [nope()] is not known: the function "nope"() is not known here`},
 		{"a rule without its group", "", aRule + `,"properties":{}}`,
-			"error PropertyMissing   name n/r: resources[0]: n/r is part of a resource that the template does not make: " +
+			"error PropertyMissing   name n/r: resources[0]: n/r is part of a resource that is in no document: " +
 				"/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/unknown-resource-group/providers/Microsoft.Network/networkSecurityGroups/n"},
 		{"a subnet without its network", "", `{"type":"Microsoft.Network/virtualNetworks/subnets","name":"v/s","properties":{"addressPrefix":"10.0.0.0/24"}}`,
-			"warning ResourceSkipped   name v/s: resources[0]: v/s is not read: it is part of a virtual network that the template does not make: " +
+			"warning ResourceSkipped   name v/s: resources[0]: v/s is not read: it is part of a virtual network that is in no document: " +
 				"/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/unknown-resource-group/providers/Microsoft.Network/virtualNetworks/v"},
 		{"a route without its table", "", `{"type":"Microsoft.Network/routeTables/routes","name":"t/r","properties":{}}`,
-			"error PropertyMissing   name t/r: resources[0]: t/r is part of a resource that the template does not make: " +
+			"error PropertyMissing   name t/r: resources[0]: t/r is part of a resource that is in no document: " +
 				"/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/unknown-resource-group/providers/Microsoft.Network/routeTables/t"},
 		{"a loop of rules without an input", "", aGroup + `,"properties":{"copy":[{"name":"securityRules","count":1}]}}`,
 			`error TemplateUnresolved n  properties : resources[0].properties: copy[0]: the loop "securityRules" has no input`},
