@@ -97,15 +97,27 @@ func (ns *NS) Do(f func() error) error {
 }
 
 // onThread runs f on a locked thread that dies with it, so that nothing f did
-// to the thread's namespaces can leak into another goroutine.
+// to the thread's namespaces can leak into another goroutine. It dies in its own time,
+// and outside of f's network namespace, which would else be in use until then.
 func onThread(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
-		done <- f()
+		err := f()
+		_ = netns.Set(home())
+		done <- err
 	}()
 	return <-done
 }
+
+// home is the namespace in which the process was started.
+var home = sync.OnceValue(func() netns.NsHandle {
+	ns, err := netns.GetFromPid(os.Getpid())
+	if err != nil {
+		return netns.None()
+	}
+	return ns
+})
 
 // Sysctl reads /proc/sys/net/<key> inside the namespace, for instance
 // "ipv6/conf/eth0/accept_ra".
