@@ -162,14 +162,15 @@ func requireRoot(t testing.TB) {
 }
 
 // removeStale removes the namespaces of test processes that were killed before
-// they could.
+// they could. What has this process's own number is another's that had it earlier.
 func removeStale() {
 	found, _ := filepath.Glob(filepath.Join(netnsDir, namePrefix+"*"))
 	for _, path := range found {
-		name := filepath.Base(path)
-		pid, _, ok := strings.Cut(strings.TrimPrefix(name, namePrefix), "-")
-		if _, err := os.Stat("/proc/" + pid); ok && errors.Is(err, os.ErrNotExist) {
-			_ = netns.DeleteNamed(name)
+		pid, _, ok := strings.Cut(strings.TrimPrefix(filepath.Base(path), namePrefix), "-")
+		_, err := os.Stat("/proc/" + pid)
+		if ok && (errors.Is(err, os.ErrNotExist) || pid == strconv.Itoa(os.Getpid())) {
+			_ = unix.Unmount(path, unix.MNT_DETACH) // unless it was killed before it had mounted it
+			_ = os.Remove(path)
 		}
 	}
 }
