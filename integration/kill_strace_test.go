@@ -16,8 +16,6 @@ import (
 	"time"
 
 	"github.com/containernetworking/cni/pkg/types"
-	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
 	"github.com/vnet-cni/vnet-cni/integration/testnet"
 )
@@ -77,8 +75,9 @@ func traced(t *testing.T, n *testnet.Node, f fault, plugin string, env map[strin
 		"-e", "trace="+f.call, "-e", f.inject(), testnet.Bin(t, plugin)), stdin)
 }
 
-// commandTimeout is far more than any verb may take: what is still there then hangs.
-const commandTimeout = 30 * time.Second
+// commandTimeout is far more than any verb may take, which waits for a lock for 30 s:
+// what is still there then hangs.
+const commandTimeout = 2 * time.Minute
 
 // runCommand is Node.Exec for a command with arguments, and ends what hangs.
 func runCommand(t *testing.T, n *testnet.Node, cmd *exec.Cmd, stdin []byte) testnet.Output {
@@ -231,27 +230,8 @@ func newColdBench(t *testing.T, f *testnet.Fabric, opts ...testnet.NodeOption) *
 	smallPools(b.conf)
 	b.stdin = b.conf.stdin(t, nil)
 	b.pod = b.node.NewPod()
-	b.awaitIPv6()
 	b.baseline()
 	return b
-}
-
-// awaitIPv6 waits for the routes to the node's own two addresses, which the
-// kernel makes a moment after the link came up.
-func (b *bench) awaitIPv6() {
-	b.t.Helper()
-	const own = 2
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		local := &netlink.Route{Table: unix.RT_TABLE_LOCAL, Type: unix.RTN_LOCAL, LinkIndex: link(b.t, b.node.NS, testnet.Uplink).Attrs().Index}
-		routes, err := b.node.NL.RouteListFiltered(unix.AF_INET6, local, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_TYPE|netlink.RT_FILTER_OIF)
-		if err != nil {
-			b.t.Fatal(err)
-		}
-		if len(routes) >= own {
-			return
-		}
-	}
-	b.t.Fatalf("%s has no IPv6 on its uplink", b.node.Name)
 }
 
 func (b *bench) baseline() {

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -127,23 +126,7 @@ func (f *Fabric) plug(n *Node) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.awaitCarrier(port.Name), n.awaitCarrier(Uplink))
-}
-
-// awaitCarrier waits until the kernel has taken note of a pair's carrier, which
-// it does in a work queue (linkwatch): until then it drops what is sent.
-func (ns *NS) awaitCarrier(iface string) error {
-	deadline := time.Now().Add(30 * time.Second)
-	for {
-		l, err := ns.NL.LinkByName(iface)
-		if err != nil || l.Attrs().OperState == netlink.OperUp {
-			return err
-		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("%s in %s stays without carrier", iface, ns.Name)
-		}
-		time.Sleep(time.Millisecond)
-	}
+	return errors.Join(f.awaitCarrier(port.Name), f.awaitReady(Bridge), n.awaitReady(Uplink))
 }
 
 // AddOutside adds the host beyond the gateway, at Outside4 and Outside6. It can
@@ -157,7 +140,7 @@ func (f *Fabric) AddOutside() *NS {
 		netip.PrefixFrom(outsideGateway4, 24), netip.PrefixFrom(outsideGateway6, 64)))
 	must(f.t, "configure the outside host", out.configure("eth0", nil,
 		netip.PrefixFrom(Outside4, 24), netip.PrefixFrom(Outside6, 64)))
-	must(f.t, "wait for the outside host's carrier", errors.Join(f.awaitCarrier("out0"), out.awaitCarrier("eth0")))
+	must(f.t, "wait for the outside host's link", errors.Join(f.awaitReady("out0"), out.awaitReady("eth0")))
 	f.Outside = out
 	f.routeOutside(nodes4, nodes6)
 	return out

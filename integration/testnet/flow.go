@@ -35,7 +35,7 @@ type Flow struct {
 	ServerPort uint16        // where the server listens; the kernel's choice when 0
 	Size       int           // bytes of payload, 32 when 0
 	DF         bool          // ICMP: forbid fragments
-	Timeout    time.Duration // for the whole exchange, 5 s when 0
+	Timeout    time.Duration // for the whole exchange, Patience when 0
 }
 
 // Reply is what a probe that was answered found.
@@ -55,7 +55,7 @@ func (f Flow) Try() (Reply, error) {
 		f.Size = 32
 	}
 	if f.Timeout == 0 {
-		f.Timeout = 5 * time.Second
+		f.Timeout = Patience
 	}
 	var r Reply
 	var err error
