@@ -175,7 +175,15 @@ const classWidth = 400
 
 var lastPort atomic.Uint32
 
-func portOf(class uint16) uint16 { return class + uint16(lastPort.Add(1)%classWidth) }
+// portOf gives a port of a class. Those of newWatch may have their server already.
+func portOf(class uint16) uint16 {
+	for {
+		port := class + uint16(lastPort.Add(1)%classWidth)
+		if port != deniedPort && port != controlPort {
+			return port
+		}
+	}
+}
 
 // flows are TCP and UDP to a port of a class, to each address of the other end.
 func flows(from, to pod, class uint16) []expectation {
