@@ -2,13 +2,15 @@ package integration
 
 import (
 	"encoding/json"
-	"net/netip"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/vishvananda/netlink"
 
 	"github.com/vnet-cni/vnet-cni/integration/testnet"
 )
@@ -28,7 +30,7 @@ func TestChainedLeaving(t *testing.T) {
 		oneAddress(c)
 		a, b := c.add(), c.add()
 		runs := newTalk(t, b.pod, a.pod, a.v4, 10000)
-		if err := runs.say(2 * time.Second); err != nil {
+		if err := runs.say(testnet.Patience); err != nil {
 			t.Fatal(err)
 		}
 		n := expectAll(t, slices.Concat(flows(a.pod, b.pod, 8000), flows(b.pod, a.pod, 8000), flows(a.pod, c.gateway(), 8000)))
@@ -235,7 +237,7 @@ func TestChainedSuccessor(t *testing.T) {
 			client, old := c.add(), c.add(annotated("vnet-cni.io/nsg", "some"))
 			s := expectSilent(t, flows(client.pod, old.pod, 9000))
 			old.Delete() // with its links; the main plugin's records go with its folder
-			awaitUnrouted(t, c.node, old.v4, old.v6)
+			awaitGone(t, old)
 			if err := os.RemoveAll(filepath.Join(c.node.CacheDir(), "networks", "pods", old.v4.String())); err != nil {
 				t.Fatal(err)
 			}
@@ -262,27 +264,22 @@ func TestChainedSuccessor(t *testing.T) {
 	}
 }
 
-// awaitUnrouted waits until the kernel, which deletes a namespace's links in its own
-// time, has no link's route to the addresses any more: ptp takes a route that is
-// there for its own.
-func awaitUnrouted(t *testing.T, n *testnet.Node, addrs ...netip.Addr) {
+// awaitGone waits until the kernel, which ends a namespace in its own time, has taken
+// the pod's link away: until then the pod answers who asks in the bridge for its address,
+// and ptp takes a route that is there for its own.
+func awaitGone(t *testing.T, p chainedPod) {
 	t.Helper()
-	for _, a := range addrs {
-		family := "-4"
-		if a.Is6() {
-			family = "-6"
+	name := hostEndOf(p)
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		_, err := p.c.node.NL.LinkByName(name)
+		if errors.As(err, &netlink.LinkNotFoundError{}) {
+			return
 		}
-		for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
-			out, err := n.Shell("ip", family, "route", "show", "exact", a.String())
-			if err != nil {
-				t.Fatal(err)
-			}
-			if strings.TrimSpace(out) == "" {
-				break
-			}
-			if time.Now().After(deadline) {
-				t.Fatalf("the node still has %s", out)
-			}
+		if err != nil {
+			t.Fatalf("look for %s on %s: %v", name, p.c.node.Name, err)
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the node still has %s, the end of a pod that is gone", name)
 		}
 	}
 }
@@ -303,7 +300,7 @@ func TestChainedAgain(t *testing.T) {
 		if out := b.call("ADD", extra); out.Err != nil {
 			t.Fatalf("ADD with %q: %+v", group, out.Err)
 		}
-		if err := runs.say(2 * time.Second); err != nil {
+		if err := runs.say(testnet.Patience); err != nil {
 			t.Errorf("with %q: %v", group, err)
 		}
 		switch group {
