@@ -98,6 +98,9 @@ type chainedPod struct {
 func (c *chain) add(at ...testnet.Attach) chainedPod {
 	c.t.Helper()
 	p := attachTo(c.t, podWithoutDAD(c.t, c.node), at...)
+	if c.main["type"] != "vnet" {
+		testnet.Settle(c.t, c.node.NS, p.NS)
+	}
 	raw, err := json.Marshal(p.result)
 	if err != nil {
 		c.t.Fatal(err)

@@ -23,12 +23,12 @@ func TestHarnessWithReferencePlugins(t *testing.T) {
 	node := testnet.New(t).AddNode("n1")
 	node.Write("ptp", ptpConf)
 	withoutDAD(t, node.NS)
-	if err := node.Del(attachTo(t, podWithoutDAD(t, node)).Pod); err != nil {
+	if err := node.Del(attachForeign(t, node).Pod); err != nil {
 		t.Fatalf("DEL: %v", err)
 	}
 	before := testnet.Snapshot(node)
 
-	a, b := attachTo(t, podWithoutDAD(t, node)), attachTo(t, podWithoutDAD(t, node))
+	a, b := attachForeign(t, node), attachForeign(t, node)
 	during := testnet.Diff(before, testnet.Snapshot(node))
 	if len(during) < 6 {
 		t.Errorf("two attached pods show as %d differences only: %q", len(during), during)
@@ -117,6 +117,15 @@ func podWithoutDAD(t *testing.T, n *testnet.Node) *testnet.Pod {
 	t.Helper()
 	p := n.NewPod()
 	withoutDAD(t, p.NS)
+	return p
+}
+
+// attachForeign attaches a pod by a main plugin of other make, which returns before the
+// kernel is ready to send.
+func attachForeign(t *testing.T, n *testnet.Node, opts ...testnet.Attach) pod {
+	t.Helper()
+	p := attachTo(t, podWithoutDAD(t, n), opts...)
+	testnet.Settle(t, n.NS, p.NS)
 	return p
 }
 

@@ -192,11 +192,11 @@ func TestInteropIPAM(t *testing.T) {
 
 func overForeign(t *testing.T, name string, n1, n2 *testnet.Node) {
 	t.Helper()
-	if err := n1.Del(attachTo(t, podWithoutDAD(t, n1)).Pod); err != nil {
+	if err := n1.Del(attachForeign(t, n1).Pod); err != nil {
 		t.Fatalf("DEL: %v", err)
 	}
 	before := testnet.Snapshot(n1)
-	p, q := attachTo(t, podWithoutDAD(t, n1)), attachTo(t, podWithoutDAD(t, n1))
+	p, q := attachForeign(t, n1), attachForeign(t, n1)
 	if !p.v4.IsValid() || !p.v6.IsValid() || p.v4 == q.v4 || p.v6 == q.v6 {
 		t.Fatalf("the pods have %v and %v", p.addrs(), q.addrs())
 	}

@@ -107,7 +107,7 @@ func (s State) add(section, format string, args ...any) {
 
 func (s State) addNetwork(n *Node, ns *NS, prefix string) {
 	n.t.Helper()
-	must(n.t, "wait for the links of "+ns.Name, ns.settle())
+	Settle(n.t, ns)
 	links, err := Whole(ns.NL.LinkList)
 	must(n.t, "list links of "+ns.Name, err)
 	for _, l := range links {

@@ -2,6 +2,7 @@ package testnet
 
 import (
 	"fmt"
+	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -61,6 +62,16 @@ func (ns *NS) localRoutes6(index int) ([]netlink.Route, error) {
 		mask |= netlink.RT_FILTER_OIF
 	}
 	return Whole(func() ([]netlink.Route, error) { return ns.NL.RouteListFiltered(unix.AF_INET6, filter, mask) })
+}
+
+// Settle waits until the links and addresses that somebody has just made in the
+// namespaces are ready: what is sent before may be lost. A main plugin of other make
+// does not always wait itself.
+func Settle(t testing.TB, all ...*NS) {
+	t.Helper()
+	for _, ns := range all {
+		must(t, "wait for the links of "+ns.Name, ns.settle())
+	}
 }
 
 // settle waits until the kernel's workers have done what they do by themselves after
