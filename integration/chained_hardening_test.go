@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
+
 	"github.com/vnet-cni/vnet-cni/integration/testnet"
 )
 
@@ -16,7 +18,7 @@ import (
 // their sets a moment after they are gone.
 func awaitNoticed(t *testing.T, check func() testnet.Output) {
 	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(testnet.Patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		if out := check(); out.Err != nil && out.Err.Code == codeCheck {
 			return
 		}
@@ -79,7 +81,7 @@ func TestChainedLinkLocal(t *testing.T) {
 			w, inPod := newWatch(t, c.node.NS), newWatch(t, b.NS)
 			sent := 0
 			for _, ns := range []*testnet.NS{b.NS, c.node.NS} {
-				addrs, err := ns.NL.AddrList(nil, family("::1"))
+				addrs, err := testnet.Whole(func() ([]netlink.Addr, error) { return ns.NL.AddrList(nil, family("::1")) })
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -183,7 +185,7 @@ func TestChainedSameNode(t *testing.T) {
 		for _, dst := range b.addrs() {
 			src := a.like(dst)
 			arrives(t, asPod(other), b.pod, src, dst, false)
-			if _, err := capture.Wait(5*time.Second, func(frame []byte) bool {
+			if _, err := capture.Wait(testnet.Patience, func(frame []byte) bool {
 				return strings.Contains(string(frame), string(append(src.AsSlice(), dst.AsSlice()...)))
 			}); err != nil {
 				t.Errorf("the packet from %s did not come to the node, and proves nothing: %v", src, err)
@@ -204,7 +206,7 @@ func TestChainedNoFlowBefore(t *testing.T) {
 			client, p := c.add(), c.add()
 			p.unjudge()
 			runs := newTalk(t, client.pod, p.pod, p.v4, 9000)
-			if err := runs.say(2 * time.Second); err != nil {
+			if err := runs.say(testnet.Patience); err != nil {
 				t.Fatalf("without rules: %v", err)
 			}
 			if out := p.call("ADD", p.withResult()); out.Err != nil {
@@ -227,9 +229,11 @@ func TestChainedNoFlowBeforeKilled(t *testing.T) {
 			t.Parallel()
 			c := newChain(t, main, someDocuments(t).conf("some"))
 			client, p := c.add(), c.add()
+			const kills = 3
 			var killed tally
 			last := callsOf(t, c.node, "vnet-nsg", p.Env("ADD"), c.nsg.stdin(t, p.withResult()))["sendto"]
-			for n := last + 2; n > last-3; n-- {
+			// What is near the end is not reached where Go spreads the calls over more threads.
+			for n := last + 2; n > 0 && killed.killed.Load() < kills; n-- {
 				p.unjudge()
 				runs := newTalk(t, client.pod, p.pod, p.v4, 9000)
 				out := traced(t, c.node, kill(point{"ADD", "sendto", n}), "vnet-nsg", p.Env("ADD"), c.nsg.stdin(t, p.withResult()))
@@ -243,7 +247,10 @@ func TestChainedNoFlowBeforeKilled(t *testing.T) {
 					t.Errorf("what began before the rules goes on after the kill at #%d", n)
 				}
 			}
-			killed.report(t, "kills of vnet-nsg's ADD")
+			t.Logf("kills of vnet-nsg's ADD: %s", &killed)
+			if killed.killed.Load() < kills {
+				t.Error("too few runs were killed to prove anything")
+			}
 		})
 	}
 }
@@ -275,7 +282,7 @@ func TestChainedLostRecordsFlows(t *testing.T) {
 				t.Fatalf("ADD again: %+v", out.Err)
 			}
 			for i := range allowed {
-				if err := allowed[i].say(2 * time.Second); err != nil {
+				if err := allowed[i].say(testnet.Patience); err != nil {
 					t.Errorf("allowed flow %d was cut: %v", i, err)
 				}
 				if err := denied[i].say(silence); err == nil {

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/vnet-cni/vnet-cni/integration/testnet"
 )
@@ -193,7 +192,6 @@ func expectVerdictsOf(t *testing.T, questions []question, allowed []bool) (passe
 	flows := make([]testnet.Flow, len(questions))
 	for i, q := range questions {
 		flows[i] = q.Flow
-		flows[i].Timeout = 5 * time.Second
 		if !allowed[i] {
 			flows[i].Timeout = silence
 		}
