@@ -148,9 +148,10 @@ func chainedEndings() map[string]func(*testing.T, *chain, []chainedPod) {
 				t.Errorf("GC: %+v", out.Err)
 			}
 		},
-		"vnetctl gc": func(_ *testing.T, c *chain, pods []chainedPod) {
+		"vnetctl gc": func(t *testing.T, c *chain, pods []chainedPod) {
 			for _, p := range pods {
 				p.Delete()
+				awaitGone(t, p) // while a process is there that it may not look at, gc keeps who has a link
 			}
 			c.ctl("gc")
 		},
