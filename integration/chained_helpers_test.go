@@ -97,9 +97,11 @@ type chainedPod struct {
 // add attaches a pod with cnitool.
 func (c *chain) add(at ...testnet.Attach) chainedPod {
 	c.t.Helper()
-	p := attachTo(c.t, podWithoutDAD(c.t, c.node), at...)
-	if c.main["type"] != "vnet" {
-		testnet.Settle(c.t, c.node.NS, p.NS)
+	var p pod
+	if c.main["type"] == "vnet" {
+		p = attachTo(c.t, podWithoutDAD(c.t, c.node), at...)
+	} else {
+		p = attachForeign(c.t, c.node, at...)
 	}
 	raw, err := json.Marshal(p.result)
 	if err != nil {

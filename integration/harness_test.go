@@ -120,13 +120,26 @@ func podWithoutDAD(t *testing.T, n *testnet.Node) *testnet.Pod {
 	return p
 }
 
-// attachForeign attaches a pod by a main plugin of other make, which returns before the
-// kernel is ready to send.
+// attachForeign attaches a pod by a main plugin of other make. They give the kernel five
+// seconds for an IPv6 address, which may not do where many namespaces come and go, and
+// return before it is ready to send.
 func attachForeign(t *testing.T, n *testnet.Node, opts ...testnet.Attach) pod {
 	t.Helper()
-	p := attachTo(t, podWithoutDAD(t, n), opts...)
+	const tries = 5
+	p := podWithoutDAD(t, n)
+	result, err := n.Add(p, opts...)
+	for again := 1; again < tries && err != nil && strings.Contains(err.Error(), "still has tentative addresses"); again++ {
+		t.Logf("ADD once more: %v", err)
+		if err := n.Del(p, opts...); err != nil {
+			t.Fatalf("DEL after an ADD that failed: %v", err)
+		}
+		result, err = n.Add(p, opts...)
+	}
+	if err != nil {
+		t.Fatalf("ADD on %s: %v", n.Name, err)
+	}
 	testnet.Settle(t, n.NS, p.NS)
-	return p
+	return podOf(p, result)
 }
 
 func withoutDAD(t *testing.T, ns *testnet.NS) {

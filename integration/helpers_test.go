@@ -34,6 +34,10 @@ func attachTo(t *testing.T, p *testnet.Pod, opts ...testnet.Attach) pod {
 	if err != nil {
 		t.Fatalf("ADD on %s: %v", p.Node.Name, err)
 	}
+	return podOf(p, result)
+}
+
+func podOf(p *testnet.Pod, result *types100.Result) pod {
 	out := pod{Pod: p, result: result}
 	for _, ip := range result.IPs {
 		addr, _ := netip.AddrFromSlice(ip.Address.IP)
