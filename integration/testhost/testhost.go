@@ -12,7 +12,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -49,20 +51,43 @@ func Enter(t testing.TB) {
 	ns.Close()
 }
 
-var named atomic.Uint64
+const (
+	netnsDir   = "/run/netns"
+	namePrefix = "testhost-"
+)
+
+var (
+	named atomic.Uint64
+	sweep sync.Once
+)
 
 // EnterNamed makes a network namespace with a name, which has the label in it, and
 // leaves the thread there; see Stay. The path is where a runtime finds it.
 func EnterNamed(t testing.TB, label string) (name, path string) {
 	t.Helper()
-	name = fmt.Sprintf("t%d-%d-%s", os.Getpid(), named.Add(1), label)
+	sweep.Do(removeStale)
+	name = fmt.Sprintf("%s%d-%d-%s", namePrefix, os.Getpid(), named.Add(1), label)
 	ns, err := netns.NewNamed(name)
 	if err != nil {
 		t.Fatalf("make network namespace %s, which needs root: %v", name, err)
 	}
 	ns.Close()
 	t.Cleanup(func() { _ = netns.DeleteNamed(name) }) // the test may have done so
-	return name, filepath.Join("/run/netns", name)
+	return name, filepath.Join(netnsDir, name)
+}
+
+// removeStale removes the namespaces of test processes that were killed before
+// they could. What has this process's own number is another's that had it earlier.
+func removeStale() {
+	found, _ := filepath.Glob(filepath.Join(netnsDir, namePrefix+"*"))
+	for _, path := range found {
+		pid, _, ok := strings.Cut(strings.TrimPrefix(filepath.Base(path), namePrefix), "-")
+		_, err := os.Stat("/proc/" + pid)
+		if ok && (errors.Is(err, os.ErrNotExist) || pid == strconv.Itoa(os.Getpid())) {
+			_ = unix.Unmount(path, unix.MNT_DETACH) // unless it was killed before it had mounted it
+			_ = os.Remove(path)
+		}
+	}
 }
 
 // Beside is EnterNamed for a namespace beside the thread's, such as a pod's: the thread
