@@ -57,7 +57,7 @@ func (ns *NS) awaitCarrier(iface string) error {
 // index is 0.
 func (ns *NS) localRoutes6(index int) ([]netlink.Route, error) {
 	filter := &netlink.Route{Table: unix.RT_TABLE_LOCAL, Type: unix.RTN_LOCAL, LinkIndex: index}
-	mask := uint64(netlink.RT_FILTER_TABLE | netlink.RT_FILTER_TYPE)
+	mask := netlink.RT_FILTER_TABLE | netlink.RT_FILTER_TYPE
 	if index != 0 {
 		mask |= netlink.RT_FILTER_OIF
 	}
