@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // parseJSON reads JSON as a document's reader would.
@@ -112,4 +113,20 @@ func expression(t testing.TB, sections, text string) string {
 		t.Fatal(err)
 	}
 	return show(evaluate(t, sections, string(quoted)))
+}
+
+// ending returns what f gives. What does not end is told with its name, after a time that
+// what ends stays far below, however slow and busy the machine.
+func ending[T any](t testing.TB, what string, f func() T) T {
+	t.Helper()
+	const hung = 4 * time.Minute
+	over := make(chan T, 1)
+	go func() { over <- f() }()
+	select {
+	case got := <-over:
+		return got
+	case <-time.After(hung):
+		t.Fatalf("%s: not over after %v", what, hung)
+	}
+	panic("not reached")
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 	"unicode/utf8"
 )
 
@@ -82,15 +81,9 @@ func TestLittleOfMuch(t *testing.T) {
 			one.Set(key, v)
 		}
 		properties.Set("p", "[length(map(range(0, 10000), lambda('i', map(range(0, 10000), lambda('j', "+call+")))))]")
-		over := make(chan string, 1)
-		go func() { over <- lines(Resolve(withResource(one, properties), options())) }()
-		select {
-		case got := <-over:
-			if !strings.Contains(got, "5000000 steps, the limit") {
-				t.Errorf("%s: got %.300s", c, got)
-			}
-		case <-time.After(30 * time.Second):
-			t.Errorf("%s: not over after 30 s", c)
+		got := ending(t, c, func() string { return lines(Resolve(withResource(one, properties), options())) })
+		if !strings.Contains(got, "5000000 steps, the limit") {
+			t.Errorf("%s: got %.300s", c, got)
 		}
 	}
 	t.Logf("%d functions", len(cases))
@@ -103,18 +96,13 @@ func TestLongTypes(t *testing.T) {
 	template := func(resources string) string {
 		return `{"type":"Microsoft.Resources/deployments","name":"d",` + loop + `,"properties":{"template":{"resources":[` + resources + `]}}}`
 	}
-	over := make(chan []Problem, 1)
-	go func() {
-		_, problems := Resolve(document(t, `{"resources":[`+template(template(`{`+nsgType+`,"name":"n","condition":false},`+one))+`]}`), options())
-		over <- problems
-	}()
-	select {
-	case problems := <-over:
-		if len(problems) != 1 || !strings.Contains(problems[0].Fault.Error(), "5000000 steps, the limit") {
-			t.Errorf("problems %.300v", problems)
-		}
-	case <-time.After(30 * time.Second):
-		t.Error("not over after 30 s")
+	doc := document(t, `{"resources":[`+template(template(`{`+nsgType+`,"name":"n","condition":false},`+one))+`]}`)
+	problems := ending(t, "long types", func() []Problem {
+		_, problems := Resolve(doc, options())
+		return problems
+	})
+	if len(problems) != 1 || !strings.Contains(problems[0].Fault.Error(), "5000000 steps, the limit") {
+		t.Errorf("problems %.300v", problems)
 	}
 	t.Log("1 template")
 }
