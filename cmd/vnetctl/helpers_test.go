@@ -51,6 +51,7 @@ type answer struct {
 // vnetctl runs a command line in the calling thread's network namespace.
 func vnetctl(args ...string) answer {
 	var out, errs bytes.Buffer
+	args = append([]string{}, args...) // for nil cobra takes those of the test's own process
 	status := run(args, &out, &errs, func() time.Time { return noon })
 	return answer{status, out.String(), errs.String()}
 }
