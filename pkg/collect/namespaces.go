@@ -84,13 +84,24 @@ func (f *namespaces) addMounts(mountinfo, root string) error {
 			continue
 		}
 		if _, err := fmt.Sscanf(fields[rootField], "net:[%d]", &inode); err == nil && !f.seen[inode] {
-			f.add(root + unescaped(fields[pointField]))
+			f.add(mounted(root, unescaped(fields[pointField]), inode))
 		}
 	}
 	if err := lines.Err(); err != nil {
 		return fmt.Errorf("list the mounts: %w", err)
 	}
 	return nil
+}
+
+// mounted is the path of a namespace that is mounted at a point below root. It may be at
+// that point in this process's view, too, where it has come since that was looked at:
+// init's root may be closed even to root.
+func mounted(root, point string, inode uint64) string {
+	var st unix.Stat_t
+	if unix.Stat(point, &st) == nil && st.Ino == inode {
+		return point
+	}
+	return root + point
 }
 
 // unescaped undoes what the kernel does to a mount point's name.
