@@ -38,6 +38,14 @@ need_programs() {
 	[[ ${#missing[@]} == 0 ]] || install_packages "${missing[@]}"
 }
 
+# The first "ip netns add" of a machine mounts /run/netns on itself: over the namespaces
+# that others have there by then, whose names nobody can remove any more.
+mount_netns() {
+	[[ $(id -u) == 0 ]] && ! mountpoint -q /run/netns || return 0
+	PATH=$PATH:/usr/sbin:/sbin ip netns add "setup-$$"
+	PATH=$PATH:/usr/sbin:/sbin ip netns del "setup-$$"
+}
+
 install_packages() {
 	[[ $(id -u) == 0 ]] || fail "these packages are missing: $*; install them, or run this as root"
 	command -v apt-get >/dev/null || fail "these packages (by their Debian names) are missing: $*; install them"
@@ -51,9 +59,9 @@ for want in "$@"; do
 	go) need_go ;;
 	race) need_race ;;
 	root) need_root ;;
-	net) need_programs iptables=iptables ipset=ipset ip=iproute2 ping=iputils-ping socat=socat ;;
-	bench) need_programs iptables=iptables ipset=ipset ip=iproute2 iperf3=iperf3 ;;
-	test) need_programs iptables=iptables ipset=ipset ip=iproute2 strace=strace git=git ;;
+	net) need_programs iptables=iptables ipset=ipset ip=iproute2 ping=iputils-ping socat=socat && mount_netns ;;
+	bench) need_programs iptables=iptables ipset=ipset ip=iproute2 iperf3=iperf3 && mount_netns ;;
+	test) need_programs iptables=iptables ipset=ipset ip=iproute2 strace=strace git=git && mount_netns ;;
 	cluster) need_programs containerd=containerd runc=runc etcd=etcd-server busybox=busybox-static openssl=openssl \
 		nc.openbsd=netcat-openbsd dig=bind9-dnsutils dash=dash curl=curl iptables=iptables nft=nftables ipset=ipset ip=iproute2 \
 		nsenter=util-linux unshare=util-linux flock=util-linux ;;
