@@ -47,11 +47,19 @@ func tree(t testing.TB, dir string) map[string]string {
 	return found
 }
 
+// write makes a file that can be told from the one that was there by its stamp: before
+// Linux 6.13, two changes within one tick of the kernel's clock have the same time.
 func write(t testing.TB, path, content string, mode fs.FileMode) {
 	t.Helper()
+	before, _ := stampOf(path)
 	must(t, os.MkdirAll(filepath.Dir(path), 0o755))
 	must(t, os.WriteFile(path, []byte(content), mode))
-	must(t, os.Chmod(path, mode))
+	for now := before; now.Changed == before.Changed; {
+		var err error
+		must(t, os.Chmod(path, mode))
+		now, err = stampOf(path)
+		must(t, err)
+	}
 }
 
 // errKilled stands for the end of the process.
