@@ -225,10 +225,10 @@ func TestRights(t *testing.T) {
 	if err := c.Unpublish(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the events are sent", func() bool {
+	eventually(t, "the events are sent, and the last watch has begun", func() bool {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		return f.used["events patch"]
+		return f.used["events patch"] && len(f.queries) == len(allResources)
 	})
 	may := map[string]bool{}
 	for _, doc := range documentsOf(t, "rbac.yaml") {
