@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -48,14 +49,19 @@ func main(m *testing.M) int {
 	return m.Run()
 }
 
-// program copies a program to the image, once.
+var programs sync.Mutex
+
+// program copies a program to the image, once: an agent that has installed it would find
+// that another file has come in its place.
 func program(t testing.TB, path string) {
 	t.Helper()
+	programs.Lock()
+	defer programs.Unlock()
 	target := filepath.Join(image, filepath.Base(path))
 	if _, err := os.Stat(target); err == nil {
 		return
 	}
-	next := fmt.Sprintf("%s.%s", target, strings.ReplaceAll(t.Name(), "/", "_"))
+	next := target + ".new"
 	from, err := os.Open(path)
 	must(t, err)
 	defer from.Close()
