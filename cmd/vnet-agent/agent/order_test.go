@@ -204,12 +204,18 @@ func TestServerHangs(t *testing.T) {
 	r.cluster.document("groups", map[string]string{"a.json": "{"})
 	r.cluster.change(func() { r.cluster.hangs = true })
 	r.runtime.change(func() { r.runtime.hangs = true })
-	began := time.Now()
-	if err := r.pass(); err == nil || !strings.Contains(err.Error(), "publish the pods") || !strings.Contains(err.Error(), "tell of findings") {
-		t.Errorf("ready says %v", err)
+	// A busy machine adds to what a look waits for, and seldom to five in a row.
+	var took []time.Duration
+	for len(took) == 0 || slices.Min(took) > 10*time.Second && len(took) < 5 {
+		r.restart()
+		began := time.Now()
+		if err := r.pass(); err == nil || !strings.Contains(err.Error(), "publish the pods") || !strings.Contains(err.Error(), "tell of findings") {
+			t.Errorf("ready says %v", err)
+		}
+		took = append(took, time.Since(began))
 	}
-	if took := time.Since(began); took > 10*time.Second {
-		t.Errorf("a look takes %s", took)
+	if slices.Min(took) > 10*time.Second {
+		t.Errorf("looks take %s", took)
 	}
 	r.cluster.change(func() { r.cluster.hangs = false })
 	r.eventually("the runtime's silence is told", func() bool { return r.pass() != nil && strings.Contains(r.Ready().Error(), "collect") })
