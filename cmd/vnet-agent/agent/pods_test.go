@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"slices"
@@ -232,19 +234,29 @@ func TestNewNamespace(t *testing.T) {
 	r := newRig(t)
 	r.cluster.document("groups", groups())
 	r.good()
-	if _, err := os.Stat(r.paths.Data + "/namespaces/new"); err == nil {
-		t.Fatal("the namespace is known")
+	tries := 0
+	for err := errors.New("never tried"); err != nil; {
+		tries++
+		name := fmt.Sprint("new", tries)
+		if _, err := os.Stat(r.paths.Data + "/namespaces/" + name); err == nil {
+			t.Fatal("the namespace is known")
+		}
+		r.cluster.change(func() { r.cluster.namespaces[name] = kube.Choice{NSG: "api"} })
+		pod := &container{r.node.NewPod(), r, name + "/p", nil}
+		r.runtime.change(func() { r.runtime.known[pod.ContainerID()] = struct{}{} })
+		done := make(chan error, 1)
+		go func() { done <- pod.verb("add") }()
+		r.good()
+		// An ADD waits for five seconds, in which a busy machine may not come to the pass.
+		if err = <-done; err != nil && (tries == 5 || !strings.Contains(err.Error(), "is not known in")) {
+			t.Fatal(err)
+		}
+		r.good()
+		if err == nil {
+			pod.wants("late", "api")
+		}
 	}
-	r.cluster.change(func() { r.cluster.namespaces["new"] = kube.Choice{NSG: "api"} })
-	pod := &container{r.node.NewPod(), r, "new/p", nil}
-	r.runtime.change(func() { r.runtime.known[pod.ContainerID()] = struct{}{} })
-	done := make(chan error)
-	go func() { done <- pod.verb("add") }()
-	r.good()
-	must(t, <-done)
-	r.good()
-	pod.wants("late", "api")
-	t.Log("1 namespace")
+	t.Logf("%d namespaces", tries)
 }
 
 // isPeers tells whether a set is one of nodes.
