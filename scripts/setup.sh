@@ -50,8 +50,12 @@ install_packages() {
 	[[ $(id -u) == 0 ]] || fail "these packages are missing: $*; install them, or run this as root"
 	command -v apt-get >/dev/null || fail "these packages (by their Debian names) are missing: $*; install them"
 	printf 'installing %s\n' "$*" >&2
-	apt-get update -qq >/dev/null
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+	local tries=12 # a machine that has just booted may be at its own upgrades, which hold the locks
+	until apt-get update -qq >/dev/null; do
+		((--tries)) || fail "apt-get update does not succeed"
+		sleep 10
+	done
+	DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends "$@" >/dev/null
 }
 
 for want in "$@"; do
