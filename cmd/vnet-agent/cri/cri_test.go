@@ -69,7 +69,7 @@ func sandboxes(n, size int) *runtime.ListPodSandboxResponse {
 func TestSandboxes(t *testing.T) {
 	t.Parallel()
 	rows := []*runtime.ListPodSandboxResponse{
-		sandboxes(0, 0), sandboxes(1, 10), sandboxes(250, 1000), sandboxes(1000, 10_000), // beyond 4 MiB
+		sandboxes(0, 0), sandboxes(1, 10), sandboxes(250, 1000), sandboxes(500, 10_000), // beyond 4 MiB
 	}
 	for i, answer := range rows {
 		socket := filepath.Join(t.TempDir(), "odd %20 name.sock")
@@ -81,9 +81,10 @@ func TestSandboxes(t *testing.T) {
 		}})
 		defer stop()
 		for _, address := range []string{socket, "unix://" + socket} {
-			got, err := New(address).Sandboxes(t.Context())
+			got, err := patiently(t, New(address))
 			if err != nil || got == nil || len(got) != len(answer.Items) {
 				t.Errorf("answer %d: %d sandboxes, %v", i, len(got), err)
+				continue
 			}
 			for _, s := range answer.Items {
 				if _, known := got[s.Id]; !known {
@@ -93,6 +94,17 @@ func TestSandboxes(t *testing.T) {
 		}
 	}
 	t.Logf("%d answers", len(rows))
+}
+
+// patiently asks again where a busy machine takes longer for an answer than a runtime may.
+func patiently(t *testing.T, r *Runtime) (got map[string]struct{}, err error) {
+	t.Helper()
+	for range 5 {
+		if got, err = r.Sandboxes(t.Context()); status.Code(err) != codes.DeadlineExceeded {
+			break
+		}
+	}
+	return got, err
 }
 
 func TestPing(t *testing.T) {
