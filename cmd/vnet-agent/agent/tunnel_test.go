@@ -101,7 +101,10 @@ func TestMTUOfUnknownWays(t *testing.T) {
 	set := "vnet-peers-4789-4"
 	for i := range 2 {
 		r.shell("sh", "-c", "iptables-save -t mangle | grep -v vnet-cni-tunnel | iptables-restore")
-		r.shell("ipset", "destroy", set)
+		r.eventually("the kernel lets go of the set", func() bool { // before Linux 6.10 a moment later
+			_, err := r.node.Shell("ipset", "destroy", set)
+			return err == nil
+		})
 		r.shell("ipset", "create", set, "hash:net") // the port cannot be guarded then
 		cidr := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 250, byte(i), 0}), 24)
 		r.cluster.change(func() { r.cluster.nodes = append(r.cluster.nodes, other("m", byte(10+i), cidr)) })
