@@ -2,7 +2,9 @@ package fib
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
+	"os/exec"
 	"slices"
 	"testing"
 
@@ -175,6 +177,35 @@ func TestFind(t *testing.T) {
 			}
 		}
 		t.Logf("%d addresses", len(rows))
+		return nil
+	})
+}
+
+// Of several next hops it is the first that the route was made with, whatever the
+// kernel's hash of the address, of which each boot has another, makes of them.
+func TestFindSeveralNextHops(t *testing.T) {
+	t.Parallel()
+	onNode(t, func(c *nlsock.Conn, uplink int) error {
+		const routes = 16 // for one in each 2¹⁶ boots that proves nothing
+		for _, way := range []struct{ dst, first, second string }{
+			{"198.51.%d.0/24", "10.241.0.9", "10.241.0.8"}, {"2001:db8:%d::/64", "fd00:10:241::9", "fd00:10:241::8"},
+		} {
+			for i := range routes {
+				dst := prefix(fmt.Sprintf(way.dst, i))
+				args := []string{"route", "add", dst.String(), "nexthop", "via", way.first, "nexthop", "via", way.second}
+				if dst.Addr().Is6() {
+					args = append([]string{"-6"}, args...)
+				}
+				if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
+					return fmt.Errorf("ip %q: %w: %s", args, err, out)
+				}
+				r, found, err := Find(c, dst.Addr().Next())
+				if err != nil || !found || r.Dst != dst || r.Via != addr(way.first) || r.Link != uplink {
+					t.Errorf("%s: %t, %+v, %v; want it via %s", dst, found, r, err, way.first)
+				}
+			}
+		}
+		t.Logf("%d routes", 2*routes)
 		return nil
 	})
 }

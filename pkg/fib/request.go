@@ -62,7 +62,8 @@ func list[T any](c *nlsock.Conn, r nlsock.Request, parse func([]byte) (T, error)
 
 // Find returns the entry by which the node itself would reach a, not what a
 // redirect or a path's MTU made of it; false when there is none or it refuses a
-// (unreachable, prohibit, blackhole).
+// (unreachable, prohibit, blackhole). Of several next hops it has the first that the
+// entry was made with.
 func Find(c *nlsock.Conn, a netip.Addr) (Route, bool, error) {
 	m := &nl.RtMsg{RtMsg: unix.RtMsg{Family: FamilyOf(a), Dst_len: uint8(a.BitLen()), Flags: unix.RTM_F_FIB_MATCH}}
 	what := fmt.Sprintf("look up the route to %s", a)
@@ -81,7 +82,33 @@ func Find(c *nlsock.Conn, a netip.Addr) (Route, bool, error) {
 	if err != nil {
 		return Route{}, false, fmt.Errorf("%s: %w", what, err)
 	}
-	return r, true, nil
+	if a.Is6() && hasSeveralHops(data) {
+		r, err = firstHop(c, r)
+	}
+	return r, true, err
+}
+
+func hasSeveralHops(data []byte) bool {
+	for typ := range nlsock.Attributes(data[unix.SizeofRtMsg:]) {
+		if typ == unix.RTA_MULTIPATH {
+			return true
+		}
+	}
+	return false
+}
+
+// firstHop gives the entry as a listing has it. The answer to a question about an IPv6
+// address begins with the next hop that the kernel would take for it (rt6_fill_node):
+// by a hash with a secret that is new at each boot.
+func firstHop(c *nlsock.Conn, r Route) (Route, error) {
+	all, err := RoutesOf(c, r.Table, r.Protocol)
+	for _, entry := range all {
+		same := entry
+		if same.Via, same.Link = r.Via, r.Link; same == r {
+			return entry, nil
+		}
+	}
+	return r, err // it has just gone
 }
 
 // gone are the answers to the removal of what is not there.
