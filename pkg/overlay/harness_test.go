@@ -74,6 +74,24 @@ func (p *player) addPod(t testing.TB, pod *testnet.NS) {
 		p.sh(t, fmt.Sprintf("ip route add %s dev vnetpod; ip neigh add %s lladdr 02:00:00:00:00:01 dev vnetpod nud permanent", a, a))
 	}
 	sh(t, pod, "ip -6 addr add fe80::1/64 dev eth0 nodad; ip -6 route add default via fe80::1234 dev eth0")
+	// Until the kernel's workers have been there, packets to the pod are dropped.
+	await(t, "the pod's link has a carrier", func() bool { return strings.Contains(p.sh(t, "ip link show vnetpod"), "state UP") })
+	await(t, "the pod has its addresses", func() bool { return hasLocalRoutes(t, pod) })
+}
+
+// hasLocalRoutes tells whether every IPv6 address of the namespace is its own to the
+// kernel, which makes their routes in its own time.
+func hasLocalRoutes(t testing.TB, ns *testnet.NS) bool {
+	t.Helper()
+	local := sh(t, ns, "ip -6 route show table local") + "\n"
+	for line := range strings.Lines(sh(t, ns, "ip -6 -o addr")) {
+		fields := strings.Fields(line) // 2: eth0 inet6 fd00::1/64 …
+		address, _, _ := strings.Cut(fields[3], "/")
+		if !strings.Contains(local, "local "+address+" dev "+fields[1]+" ") {
+			return false
+		}
+	}
+	return true
 }
 
 // nth is the n-th address of a prefix.
@@ -159,9 +177,12 @@ func (p *player) tables(t testing.TB) string {
 func (p *player) wantTables(t testing.TB, what, want string) {
 	t.Helper()
 	got := ""
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
 		if got = p.tables(t); got == want {
 			return
+		}
+		if time.Now().After(deadline) {
+			break
 		}
 	}
 	t.Errorf("%s: not as before:\n%s", what, difference(want, got))
@@ -199,11 +220,11 @@ func flows(from, to *player) (list []testnet.Flow) {
 	for _, proto := range []testnet.Proto{testnet.ICMP, testnet.TCP, testnet.UDP} {
 		for i := range to.pods {
 			list = append(list,
-				testnet.Flow{Proto: proto, From: from.pod, To: to.pod, Dst: to.pods[i]},
-				testnet.Flow{Proto: proto, From: from.NS, To: to.pod, Dst: to.pods[i]})
+				testnet.Flow{Proto: proto, From: from.pod, To: to.pod, Dst: to.pods[i], Timeout: patience},
+				testnet.Flow{Proto: proto, From: from.NS, To: to.pod, Dst: to.pods[i], Timeout: patience})
 		}
 		for _, a := range to.node.Addrs {
-			list = append(list, testnet.Flow{Proto: proto, From: from.pod, To: to.NS, Dst: a})
+			list = append(list, testnet.Flow{Proto: proto, From: from.pod, To: to.NS, Dst: a, Timeout: patience})
 		}
 	}
 	return list
@@ -267,12 +288,15 @@ func must(t testing.TB, err error) {
 	}
 }
 
+// patience is how long to wait for what has to come: a busy machine takes its time.
+const patience = time.Minute
+
 // await polls until the condition holds.
 func await(t testing.TB, what string, condition func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !condition(); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !condition(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within 20 s", what)
+			t.Fatalf("%s: not within %s", what, patience)
 		}
 	}
 }

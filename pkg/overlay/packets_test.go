@@ -31,6 +31,7 @@ func bridged(t testing.TB, w world) {
 			ip route add default via %s; ip -6 route add default via %s`,
 			p.node.Addrs[0], p.node.Addrs[1], testnet.Gateway4, testnet.Gateway6))
 		p.uplink = "br0"
+		await(t, "the bridge has the node's addresses", func() bool { return hasLocalRoutes(t, p.NS) })
 	}
 }
 
@@ -103,7 +104,7 @@ func TestDirectOnly(t *testing.T) {
 	wantFlows(t, w.all...)
 	for i, a := range w.b().pods {
 		full := 1500 - headers(a)
-		f := testnet.Flow{Proto: testnet.ICMP, From: w.a().pod, To: w.b().pod, Dst: w.b().pods[i], Size: full, DF: true}
+		f := testnet.Flow{Proto: testnet.ICMP, From: w.a().pod, To: w.b().pod, Dst: w.b().pods[i], Size: full, DF: true, Timeout: patience}
 		if _, err := f.Try(); err != nil {
 			t.Errorf("a full packet: %v", err)
 		}
@@ -132,7 +133,7 @@ func TestMTU(t *testing.T) {
 			for i, a := range to.pods {
 				probe := testnet.Flow{Proto: testnet.ICMP, From: from.pod, To: to.pod, Dst: to.pods[i], DF: true}
 				for _, size := range []int{1400, mtu} {
-					probe.Size, probe.Timeout = size-headers(a), 5*time.Second
+					probe.Size, probe.Timeout = size-headers(a), patience
 					if _, err := probe.Try(); err != nil {
 						t.Errorf("%d bytes to %s: %v", size, a, err)
 					}
@@ -202,10 +203,10 @@ func transfer(t testing.TB, from, to *testnet.NS, a netip.Addr) {
 	}()
 	var c net.Conn
 	must(t, from.Do(func() (err error) {
-		c, err = net.DialTimeout("tcp", ln.Addr().String(), 10*time.Second)
+		c, err = net.DialTimeout("tcp", ln.Addr().String(), patience)
 		return err
 	}))
-	must(t, c.SetDeadline(time.Now().Add(30*time.Second)))
+	must(t, c.SetDeadline(time.Now().Add(patience)))
 	_, err := c.Write(make([]byte, size))
 	c.Close()
 	if err != nil {

@@ -11,7 +11,8 @@ import (
 )
 
 // settled gives tables that do not change any more: a link gets its multicast
-// groups when it has a carrier, which the kernel notices in its own time.
+// groups when it has a carrier, and an IPv6 address its route, both in the kernel's
+// own time.
 func (p *player) settled(t testing.TB) string {
 	t.Helper()
 	before := ""
@@ -19,7 +20,7 @@ func (p *player) settled(t testing.TB) string {
 		now := p.tables(t)
 		same := now == before
 		before = now
-		return same
+		return same && hasLocalRoutes(t, p.NS)
 	})
 	return before
 }
@@ -233,7 +234,7 @@ func TestWayChanges(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 	}
-	f := testnet.Flow{Proto: testnet.ICMP, From: w.a().pod, To: w.c().pod, Dst: w.c().pods[0], Size: 1350 - 28, DF: true}
+	f := testnet.Flow{Proto: testnet.ICMP, From: w.a().pod, To: w.c().pod, Dst: w.c().pods[0], Size: 1350 - 28, DF: true, Timeout: patience}
 	if _, err := f.Try(); err != nil {
 		t.Error(err)
 	}
