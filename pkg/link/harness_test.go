@@ -129,7 +129,7 @@ func (p testPod) attach(t testing.TB, h *Host) {
 }
 
 // settle waits for what the kernel does in its own time after attach: it notices
-// the carrier, and adds the local routes then.
+// the carrier, and adds the local routes then, also those of the node's uplinks.
 func (p testPod) settle(t testing.TB) {
 	t.Helper()
 	await(t, "carrier of both ends", func() bool {
@@ -140,8 +140,23 @@ func (p testPod) settle(t testing.TB) {
 			}
 		}
 		both := pod + testhost.Sh(t, "ip link show "+p.veth.HostName+"; ip route; ip -6 route")
-		return !strings.Contains(both, "linkdown") && !strings.Contains(both, "NO-CARRIER")
+		return !strings.Contains(both, "linkdown") && !strings.Contains(both, "NO-CARRIER") && hasLocalRoutes(t)
 	})
+}
+
+// hasLocalRoutes tells whether every IPv6 address of the current namespace is its own
+// to the kernel.
+func hasLocalRoutes(t testing.TB) bool {
+	t.Helper()
+	local := testhost.Sh(t, "ip -6 route show table local") + "\n"
+	for line := range strings.Lines(testhost.Sh(t, "ip -6 -o addr")) {
+		fields := strings.Fields(line) // 2: up0 inet6 fe80::1/64 …
+		address, _, _ := strings.Cut(fields[3], "/")
+		if !strings.Contains(local, "local "+address+" dev "+fields[1]+" ") {
+			return false
+		}
+	}
+	return true
 }
 
 // state is everything that the namespace's tables hold, without counters.
@@ -172,9 +187,10 @@ func addrList(list ...string) []netip.Addr {
 // await polls until the condition holds.
 func await(t testing.TB, what string, condition func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !condition(); time.Sleep(2 * time.Millisecond) {
+	const patience = time.Minute // a busy machine takes its time
+	for deadline := time.Now().Add(patience); !condition(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within 20 s", what)
+			t.Fatalf("%s: not within %s", what, patience)
 		}
 	}
 }
@@ -197,14 +213,15 @@ func wantHas(t testing.TB, what, text string, lines ...string) {
 }
 
 // uplinks makes interfaces that are up and have a carrier: ends of veth pairs
-// whose other ends are in a namespace which plays the network.
+// whose other ends are in a namespace which plays the network. Their own IPv6
+// addresses wait for no duplicate detection, which would end in the midst of a test.
 func uplinks(t testing.TB, names ...string) namespace {
 	t.Helper()
 	lan := anotherNamespace(t)
 	for _, name := range names {
 		testhost.Sh(t, fmt.Sprintf("ip link add %s type veth peer name far-%s netns /proc/%d/fd/%d", name, name, os.Getpid(), int(lan.handle)))
 		lan.sh(t, "ip link set far-"+name+" up")
-		testhost.Sh(t, "ip link set "+name+" up")
+		testhost.Sh(t, "echo 0 >/proc/sys/net/ipv6/conf/"+name+"/accept_dad; ip link set "+name+" up")
 	}
 	return lan
 }
