@@ -16,10 +16,12 @@ import (
 const restoreTries = 5
 
 // Rules of the nf_tables backend let go of their sets a moment after the
-// commit that removed them, from a kernel worker.
+// commit that removed them, from a kernel worker. The wait for it, 2 s at least, is
+// counted in looks: what did not run this process meanwhile, a host that runs other
+// machines first, did not run the worker either.
 const (
-	destroyWait = 2 * time.Second
-	destroyPoll = 5 * time.Millisecond
+	destroyPolls = 400
+	destroyPoll  = 5 * time.Millisecond
 )
 
 // need is how much of a network has to be installed.
@@ -324,11 +326,17 @@ func (f *Firewall) destroyOrLeave(name string) error {
 
 // destroyUnused destroys a set as soon as no rule uses it any more.
 func (f *Firewall) destroyUnused(name string) error {
-	for deadline := time.Now().Add(destroyWait); ; time.Sleep(destroyPoll) {
-		err := f.sets.destroy(name)
-		if !errors.Is(err, nl.IPSetError(nl.IPSET_ERR_BUSY)) || time.Now().After(deadline) {
+	return whileBusy(func() error { return f.sets.destroy(name) })
+}
+
+// whileBusy repeats what a set's use by rules forbids.
+func whileBusy(attempt func() error) error {
+	for polls := 0; ; polls++ {
+		err := attempt()
+		if !errors.Is(err, nl.IPSetError(nl.IPSET_ERR_BUSY)) || polls == destroyPolls {
 			return err
 		}
+		time.Sleep(destroyPoll)
 	}
 }
 

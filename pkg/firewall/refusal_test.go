@@ -2,6 +2,7 @@ package firewall
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -102,6 +104,27 @@ func TestLocked(t *testing.T) {
 			t.Errorf("Ensure with another failure of iptables: %v", err)
 		}
 	})
+}
+
+// A process that the machine did not run for longer than any wait for the kernel's
+// worker gives that worker time all the same: it did not run either.
+func TestBusySetAfterAPause(t *testing.T) {
+	const pause, busy = 2*time.Second + 100*time.Millisecond, 20
+	attempts := 0
+	err := whileBusy(func() error {
+		switch attempts++; {
+		case attempts == 1:
+			time.Sleep(pause)
+			fallthrough
+		case attempts <= busy:
+			return fmt.Errorf("destroy: %w", nl.IPSetError(nl.IPSET_ERR_BUSY))
+		}
+		return nil
+	})
+	if err != nil {
+		t.Errorf("after %d attempts: %v", attempts, err)
+	}
+	t.Logf("%d attempts", attempts)
 }
 
 func wantLocked(t *testing.T, what string, err error) {

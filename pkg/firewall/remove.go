@@ -146,10 +146,11 @@ func (f *Firewall) removeNode(stateDir string, fam family, set bool) error {
 // awaitUnused waits until the kernel has let the removed rules go: only then
 // does Ensure see that they are missing.
 func (f *Firewall) awaitUnused(set string) {
-	for deadline := time.Now().Add(destroyWait); time.Now().Before(deadline); time.Sleep(destroyPoll) {
+	for range destroyPolls {
 		if h, err := f.sets.header(set); err != nil || h.references == 0 {
 			return
 		}
+		time.Sleep(destroyPoll)
 	}
 }
 
