@@ -86,10 +86,11 @@ func TestForeignBesideOwn(t *testing.T) {
 			t.Errorf("after the others went:\n%s\nwant:\n%s", got, alone)
 		}
 		for _, fam := range []family{ipv4, ipv6} {
-			h, err := f.sets.header(foreignSet(fam))
-			if err != nil || h.references != foreignReferences {
-				t.Errorf("ipset %s is used by %d rules, %v; want %d", foreignSet(fam), h.references, err, foreignReferences)
-			}
+			await(t, fmt.Sprintf("ipset %s is used by %d rules", foreignSet(fam), foreignReferences), func() bool {
+				h, err := f.sets.header(foreignSet(fam))
+				must(t, err)
+				return h.references == foreignReferences // others let go of it in the kernel's own time
+			})
 		}
 		remove(other, otherPods)
 		if got := rules(t, f); got != before {

@@ -215,12 +215,15 @@ func rules(t testing.TB, f *Firewall) string {
 	return strings.Join(append(out, names...), "\n")
 }
 
+// patience is how long to wait for what has to come: a busy machine takes its time.
+const patience = time.Minute
+
 // await polls until the condition holds.
 func await(t testing.TB, what string, condition func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !condition(); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !condition(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within 20 s", what)
+			t.Fatalf("%s: not within %s", what, patience)
 		}
 	}
 }

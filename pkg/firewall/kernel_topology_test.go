@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"os"
 	"testing"
-	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -122,6 +121,7 @@ func (w *world) endBehind(name, device string, number byte) *end {
 	must(w.t, err)
 	defer inside.Close()
 	up(w.t, inside, "eth0")
+	awaitCarrier(w.t, w.links, device)
 	link, err := inside.LinkByName("eth0")
 	must(w.t, err)
 	must(w.t, netns.Set(ns))
@@ -130,15 +130,11 @@ func (w *world) endBehind(name, device string, number byte) *end {
 	return e
 }
 
-// giveNode gives the node an address. One of IPv6 is its own only after a worker
-// of the kernel has been there.
+// giveNode gives the node an address.
 func (w *world) giveNode(a netip.Addr, device string) {
 	w.t.Helper()
 	addAddress(w.t, w.links, device, a)
-	await(w.t, fmt.Sprint("have ", a), func() bool {
-		routes, err := w.links.RouteGet(a.AsSlice())
-		return err == nil && len(routes) == 1 && routes[0].Type == unix.RTN_LOCAL
-	})
+	awaitLocal(w.t, w.links, a)
 }
 
 // route leads an address to the end.
@@ -190,9 +186,6 @@ func (w *world) nodeSockets() {
 	}
 }
 
-// batchPatience is how long the last packet of a batch may take.
-const batchPatience = 20 * time.Second
-
 // socket opens one that waits for packets and has room for all of a batch.
 func socket(t *testing.T, domain, typ, protocol int) int {
 	t.Helper()
@@ -200,8 +193,8 @@ func socket(t *testing.T, domain, typ, protocol int) int {
 	must(t, err)
 	t.Cleanup(func() { unix.Close(fd) })
 	must(t, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20))
-	patience := unix.NsecToTimeval(batchPatience.Nanoseconds())
-	must(t, unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &patience))
+	longest := unix.NsecToTimeval(patience.Nanoseconds())
+	must(t, unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &longest))
 	return fd
 }
 

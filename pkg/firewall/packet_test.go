@@ -10,6 +10,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 
 	"github.com/vnet-cni/vnet-cni/pkg/nsg"
 )
@@ -76,7 +77,9 @@ type podNamespace struct {
 }
 
 // twoPods makes the node's side of two pods in the current namespace; the
-// first one's other end is in the namespace given back, the second's is idle.
+// first one's other end is in the namespace given back, the second's is idle. The pod
+// need not ask for the node's hardware address, in the name of whichever source: what
+// waits for an answer is lost when none comes for three seconds.
 func twoPods(t *testing.T) podNamespace {
 	t.Helper()
 	here, err := netns.Get()
@@ -105,8 +108,16 @@ func twoPods(t *testing.T) podNamespace {
 	}
 	addAddress(t, node, "vnetone", netip.MustParseAddr("169.254.1.1"))
 	addAddress(t, node, "vnetone", netip.MustParseAddr("fd00:8::1"))
-	addRoute(t, handle, "eth0", netip.MustParseAddr("169.254.1.1"))
-	addRoute(t, handle, "eth0", netip.MustParseAddr("fd00:8::1"))
+	for _, name := range []string{"vnetone", "vnettwo"} {
+		awaitCarrier(t, node, name)
+		sysctl(t, "ipv4/conf/"+name+"/rp_filter", "0")
+	}
+	sysctl(t, "ipv4/conf/all/rp_filter", "0")
+	for _, a := range []netip.Addr{netip.MustParseAddr("169.254.1.1"), netip.MustParseAddr("fd00:8::1")} {
+		awaitLocal(t, node, a)
+		addRoute(t, handle, "eth0", a)
+		addNeighbour(t, handle, "eth0", a, node, "vnetone")
+	}
 	return podNamespace{ns: ns, handle: handle}
 }
 
@@ -145,7 +156,7 @@ func listen(t *testing.T, node netip.Addr) func() string {
 	must(t, err)
 	t.Cleanup(func() { conn.Close() })
 	return func() string {
-		must(t, conn.SetReadDeadline(time.Now().Add(20*time.Second)))
+		must(t, conn.SetReadDeadline(time.Now().Add(patience)))
 		buf := make([]byte, 100)
 		count, from, err := conn.ReadFromUDPAddrPort(buf)
 		must(t, err)
@@ -180,6 +191,39 @@ func addAddress(t *testing.T, h *netlink.Handle, name string, a netip.Addr) {
 		address.Flags = 0x02 // IFA_F_NODAD: usable at once
 	}
 	must(t, h.AddrReplace(link, address))
+}
+
+// awaitLocal waits until an address is the namespace's own: one of IPv6 is so only after
+// a worker of the kernel has been there.
+func awaitLocal(t *testing.T, h *netlink.Handle, a netip.Addr) {
+	t.Helper()
+	await(t, fmt.Sprint("have ", a), func() bool {
+		routes, err := h.RouteGet(a.AsSlice())
+		return err == nil && len(routes) == 1 && routes[0].Type == unix.RTN_LOCAL
+	})
+}
+
+// awaitCarrier waits until the kernel has taken note of a pair's carrier (linkwatch):
+// until then it drops what is sent through the end that was up first.
+func awaitCarrier(t *testing.T, h *netlink.Handle, name string) {
+	t.Helper()
+	await(t, name+" has a carrier", func() bool {
+		link, err := h.LinkByName(name)
+		must(t, err)
+		return link.Attrs().OperState == netlink.OperUp
+	})
+}
+
+// addNeighbour tells the hardware address of another's link.
+func addNeighbour(t *testing.T, h *netlink.Handle, name string, a netip.Addr, other *netlink.Handle, far string) {
+	t.Helper()
+	link, err := h.LinkByName(name)
+	must(t, err)
+	end, err := other.LinkByName(far)
+	must(t, err)
+	must(t, h.NeighSet(&netlink.Neigh{
+		LinkIndex: link.Attrs().Index, State: netlink.NUD_PERMANENT, IP: a.AsSlice(), HardwareAddr: end.Attrs().HardwareAddr,
+	}))
 }
 
 func addRoute(t *testing.T, h *netlink.Handle, name string, a netip.Addr) {
