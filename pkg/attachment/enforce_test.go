@@ -59,11 +59,10 @@ func TestSyncMembersAndEnforce(t *testing.T) {
 	})
 	for _, damage := range []string{"ipset flush", "iptables -w -t mangle -F VNET-FORWARD"} {
 		testhost.Sh(t, damage)
-		for range 2000 { // the kernel lets go of a set a moment later
-			if problems, err := s.node.Firewall.Problems(s.want, pods(t, s)...); err != nil || len(problems) > 0 {
-				break
-			}
-		}
+		await(t, damage+" becomes visible", func() bool { // the kernel lets go of a set a moment later
+			problems, err := s.node.Firewall.Problems(s.judged(), pods(t, s)...)
+			return err != nil || len(problems) > 0
+		})
 		if done := s.enforce(); len(done.Repaired) == 0 {
 			t.Errorf("after %s: nothing repaired", damage)
 		}
@@ -81,6 +80,16 @@ func TestSyncMembersAndEnforce(t *testing.T) {
 	if left := testhost.Sh(t, "ipset list -n"); left != "" {
 		t.Errorf("left behind: %s", left)
 	}
+}
+
+// judged is the network with what judges its pods, as Enforce looks at it.
+func (s *site) judged() firewall.Network {
+	s.t.Helper()
+	rules, err := policy.Reopen(s.state, siteNetwork, Pods(s.state, siteNetwork))
+	must(s.t, err)
+	n := s.want
+	n.Judging = rules.Judging(pods(s.t, s)...)
+	return n
 }
 
 func pods(t *testing.T, s *site) []firewall.Pod {

@@ -24,7 +24,8 @@ func inside(t *testing.T, ns netns.NsHandle, do func()) {
 	do()
 }
 
-// prober sends from beyond the node to the pod.
+// prober sends from beyond the node to the pod. The client need not ask for the node's
+// hardware address: what waits for the answer is lost when none comes in time.
 type prober struct {
 	client         netns.NsHandle
 	to             netip.Addr
@@ -33,6 +34,7 @@ type prober struct {
 
 func (s *site) prober() *prober {
 	s.t.Helper()
+	const nodeMAC = "02:00:00:00:00:01"
 	here, err := netns.Get()
 	must(s.t, err)
 	s.t.Cleanup(func() { here.Close() })
@@ -41,13 +43,13 @@ func (s *site) prober() *prober {
 	s.t.Cleanup(func() { client.Close() })
 	must(s.t, netns.Set(here))
 	must(s.t, os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0))
-	testhost.Sh(s.t, fmt.Sprintf("ip link add cl0 type veth peer name eth0 netns /proc/%d/fd/%d; ip addr add 10.99.0.1/24 dev cl0; ip link set cl0 up", os.Getpid(), int(client)))
+	testhost.Sh(s.t, fmt.Sprintf("ip link add cl0 address %s type veth peer name eth0 netns /proc/%d/fd/%d; ip addr add 10.99.0.1/24 dev cl0; ip link set cl0 up", nodeMAC, os.Getpid(), int(client)))
 	r, _ := s.record()
 	pod, err := netns.GetFromPath(r.Sandbox)
 	must(s.t, err)
 	defer pod.Close()
 	must(s.t, netns.Set(client))
-	testhost.Sh(s.t, "ip addr add 10.99.0.2/24 dev eth0; ip link set eth0 up; ip route add default via 10.99.0.1")
+	testhost.Sh(s.t, "ip addr add 10.99.0.2/24 dev eth0; ip link set eth0 up; ip route add default via 10.99.0.1; ip neigh add 10.99.0.1 lladdr "+nodeMAC+" dev eth0 nud permanent")
 	must(s.t, netns.Set(pod))
 	p := &prober{client: client, to: s.addr}
 	p.opened, p.closed = listenUDP(s.t, openPort), listenUDP(s.t, closedPort)
@@ -76,7 +78,7 @@ func (p *prober) probe(t *testing.T, number int) {
 		}
 	}
 	buf := make([]byte, 20)
-	if err := p.opened.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := p.opened.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		t.Error(err)
 	}
 	if n, err := p.opened.Read(buf); err != nil || string(buf[:n]) != strconv.Itoa(number) {
