@@ -20,6 +20,8 @@ type scene struct {
 	file   string
 	config Config
 	pods   []firewall.Pod
+
+	written int // documents
 }
 
 func newScene(t *testing.T) *scene {
@@ -41,11 +43,26 @@ func (s *scene) write(port string, flush bool) {
 	s.raw(text)
 }
 
-// raw replaces the document as an editor does.
+// raw replaces the document as an editor does. It stays under another name as well:
+// a later one that got its inode, with the same size and in the same tick of the clock,
+// could not be told from it.
 func (s *scene) raw(text string) {
 	s.t.Helper()
+	s.written++
 	must(s.t, os.WriteFile(s.file+".new", []byte(text), 0o600))
+	must(s.t, os.Link(s.file+".new", fmt.Sprint(s.file, ".", s.written)))
 	must(s.t, os.Rename(s.file+".new", s.file))
+}
+
+// touch changes the inode of the document: perhaps more than that.
+func (s *scene) touch() {
+	s.t.Helper()
+	was, err := stampOf(s.file)
+	for now := was; now == was; now, err = stampOf(s.file) { // until the clock has ticked
+		must(s.t, err)
+		must(s.t, os.Chmod(s.file, 0o644))
+	}
+	must(s.t, err)
 }
 
 func (s *scene) open() (*Rules, error) {
@@ -102,7 +119,7 @@ func TestDocumentsComeInForceOnce(t *testing.T) {
 		t.Error("documents that did not change were read again")
 	}
 	s.wantStale(r, false)
-	must(t, os.Chmod(s.file, 0o644)) // the inode changed: perhaps more than that
+	s.touch()
 	s.wantStale(r, true)
 	s.apply(s.mustOpen())
 
