@@ -39,7 +39,7 @@ func newNode(t testing.TB) node {
 	n.sh(fmt.Sprintf(`ip link add vnet0 type veth peer name pod0; ip link set vnet0 addrgenmode none; ip link set vnet0 up; ip link set pod0 up
 		ip route add %s dev vnet0; ip route add %s dev vnet0; ip -6 route add %s dev vnet0; ip -6 neigh flush dev vnet0`, pod4, other4, pod6))
 	// The kernel makes the local route of an IPv6 address in its own time.
-	for deadline := time.Now().Add(20 * time.Second); n.sh("ip -6 route show table local "+n.IPv6.String()) == ""; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); n.sh("ip -6 route show table local "+n.IPv6.String()) == ""; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s is no address of the node", n.IPv6)
 		}
