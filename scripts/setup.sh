@@ -65,7 +65,7 @@ for want in "$@"; do
 	root) need_root ;;
 	net) need_programs iptables=iptables ipset=ipset ip=iproute2 ping=iputils-ping socat=socat && mount_netns ;;
 	bench) need_programs iptables=iptables ipset=ipset ip=iproute2 iperf3=iperf3 && mount_netns ;;
-	test) need_programs iptables=iptables ipset=ipset ip=iproute2 strace=strace git=git && mount_netns ;;
+	test) need_programs iptables=iptables nft=nftables ipset=ipset ip=iproute2 strace=strace git=git && mount_netns ;;
 	cluster) need_programs containerd=containerd runc=runc etcd=etcd-server busybox=busybox-static openssl=openssl \
 		nc.openbsd=netcat-openbsd dig=bind9-dnsutils dash=dash curl=curl iptables=iptables nft=nftables ipset=ipset ip=iproute2 \
 		nsenter=util-linux unshare=util-linux flock=util-linux ;;
