@@ -20,7 +20,7 @@ type answers struct {
 func newAnswers(t *testing.T) answers {
 	t.Helper()
 	a := answers{t, filepath.Join(t.TempDir(), "vnetctl")}
-	build := exec.Command("go", "build", "-o", a.vnetctl, "./cmd/vnetctl")
+	build := exec.Command("go", "build", "-buildvcs=false", "-o", a.vnetctl, "./cmd/vnetctl")
 	build.Dir = "../.."
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build vnetctl: %v\n%s", err, out)
