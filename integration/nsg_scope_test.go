@@ -32,7 +32,7 @@ func TestNSGLocalScope(t *testing.T) {
 			for _, target := range targets {
 				sent += sendFrom(t, p.NS, netip.MustParseAddr(target))
 			}
-			expectSilent(t, flows(p.pod, asPod(node), 8000)) // time for what was sent to arrive
+			expectSilent(t, flows(p.pod, asPod(node), 7000)) // time for what was sent to arrive
 			if n := w.denied[0].Load() + w.denied[1].Load(); n > 0 {
 				t.Errorf("%d packets of a closed pod came to the node, the last from %v", n, w.last.Load())
 			}
