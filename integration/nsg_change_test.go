@@ -69,7 +69,8 @@ func variant(name string, first bool, flush bool) map[string]any {
 // talk is a TCP connection that goes on and on.
 type talk struct{ conn net.Conn }
 
-// newTalk connects to an echo server in the other namespace.
+// newTalk connects to an echo server in the other namespace. It listens no longer than
+// that, for the ports of a class come again and others may want this one.
 func newTalk(t *testing.T, from, to pod, dst netip.Addr, class uint16) talk {
 	t.Helper()
 	port := portOf(class)
@@ -81,9 +82,11 @@ func newTalk(t *testing.T, from, to pod, dst netip.Addr, class uint16) talk {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { ln.Close() })
+	defer ln.Close()
+	accepted := make(chan struct{})
 	go func() {
 		c, err := ln.Accept()
+		close(accepted)
 		if err == nil {
 			defer c.Close()
 			_, _ = io.Copy(c, c) // until the client hangs up
@@ -91,13 +94,14 @@ func newTalk(t *testing.T, from, to pod, dst netip.Addr, class uint16) talk {
 	}()
 	var conn net.Conn
 	err = from.Do(func() (err error) {
-		conn, err = net.DialTimeout("tcp", netip.AddrPortFrom(dst, port).String(), 5*time.Second)
+		conn, err = net.DialTimeout("tcp", netip.AddrPortFrom(dst, port).String(), testnet.Patience)
 		return err
 	})
 	if err != nil {
 		t.Fatalf("connect to %s: %v", dst, err)
 	}
 	t.Cleanup(func() { conn.Close() })
+	<-accepted
 	return talk{conn}
 }
 
@@ -141,13 +145,17 @@ func expectRunning(t *testing.T, from, to pod, flush bool, change func()) int {
 	denied, allowed := newTalk(t, from, to, dst, 8600), newTalk(t, from, to, dst, 8000)
 	denied6 := newTalk(t, from, to, to.v6, 8600)
 	for _, c := range []talk{denied, denied6, allowed} {
-		if err := c.say(5 * time.Second); err != nil {
+		if err := c.say(testnet.Patience); err != nil {
 			t.Fatalf("before the change: %v", err)
 		}
 	}
 	change()
+	within := testnet.Patience
+	if flush {
+		within = 700 * time.Millisecond
+	}
 	for name, c := range map[string]talk{"IPv4": denied, "IPv6": denied6} {
-		err := c.say(700 * time.Millisecond)
+		err := c.say(within)
 		if flush && !testnet.IsTimeout(err) {
 			t.Errorf("%s: a running flow that is denied now goes on in spite of flushConnection: %v", name, err)
 		}
@@ -155,7 +163,7 @@ func expectRunning(t *testing.T, from, to pod, flush bool, change func()) int {
 			t.Errorf("%s: a change of rules broke a running flow: %v", name, err)
 		}
 	}
-	if err := allowed.say(5 * time.Second); err != nil {
+	if err := allowed.say(testnet.Patience); err != nil {
 		t.Errorf("a running flow that is allowed broke: %v", err)
 	}
 	expectSilent(t, flows(from, to, 8600)) // new ones
@@ -215,8 +223,9 @@ func startProbes(t *testing.T, pairs [][2]pod) *probing {
 	p := &probing{end: make(chan struct{})}
 	for _, pair := range pairs {
 		p.loop(func() {
-			for _, f := range append(flows(pair[0], pair[1], 8000), flows(pair[0], pair[1], 8000)...) {
-				if _, err := f.Try(); err != nil {
+			// TCP repeats what is lost, but not the UDP that is sent at the same time.
+			for _, err := range tryWithin(flows(pair[0], pair[1], 8000), testnet.Patience) {
+				if err != nil {
 					p.tell(&p.broken, err.Error())
 				}
 				p.passed.Add(1)
@@ -224,21 +233,26 @@ func startProbes(t *testing.T, pairs [][2]pod) *probing {
 		})
 		p.loop(func() {
 			denied := flows(pair[0], pair[1], 9000)
-			all := make([]testnet.Flow, len(denied))
-			for i, d := range denied {
-				all[i] = d.Flow
-				all[i].Timeout = 100 * time.Millisecond
-			}
-			_, errs := testnet.TryAll(all)
-			for i, err := range errs {
+			for i, err := range tryWithin(denied, 100*time.Millisecond) {
 				if err == nil {
-					p.tell(&p.leaking, all[i].String())
+					p.tell(&p.leaking, denied[i].String())
 				}
 				p.denied.Add(1)
 			}
 		})
 	}
 	return p
+}
+
+// tryWithin sends all flows at once and returns their errors.
+func tryWithin(all []expectation, timeout time.Duration) []error {
+	flows := make([]testnet.Flow, len(all))
+	for i, e := range all {
+		flows[i] = e.Flow
+		flows[i].Timeout = timeout
+	}
+	_, errs := testnet.TryAll(flows)
+	return errs
 }
 
 func (p *probing) tell(list *[]string, what string) {
