@@ -168,7 +168,6 @@ func TestNSGDefaultRefused(t *testing.T) {
 // gets the default that comes, one gets none and is told to come again.
 func TestNSGDefaultAwaited(t *testing.T) {
 	t.Parallel()
-	const before = 200 * time.Millisecond // much more than an ADD takes that does not wait
 	nsg, defaults := withDefaults(t, newDocuments(t, restGroup("web-nsg", denyIn("*", "9000-9999"))), nil)
 	conf, _, node := judgedNode(t, nsg)
 	warmUp(t, node)
@@ -182,17 +181,12 @@ func TestNSGDefaultAwaited(t *testing.T) {
 	}
 
 	p = node.NewPod()
-	done := make(chan testnet.Output, 1)
-	go func() {
-		done <- node.Exec("vnet", choice{args: "K8S_POD_NAMESPACE=shop"}.env(p), conf.stdin(t, nil))
-	}()
-	select {
-	case out := <-done:
-		t.Fatalf("ADD did not wait: %+v", out.Err)
-	case <-time.After(before):
+	out = addBeforeDefault(t, conf, p, defaults)
+	for try := 1; try < 5 && out.Err != nil && out.Err.Code == codeTryAgain; try++ {
+		defaults.remove("shop") // a busy machine: it came when the ADD had given up
+		out = addBeforeDefault(t, conf, p, defaults)
 	}
-	defaults.put("shop", `{"nsg":"web-nsg"}`)
-	addrs, err := addresses(<-done)
+	addrs, err := addresses(out)
 	if err != nil {
 		t.Fatalf("ADD that waited: %v", err)
 	}
@@ -201,6 +195,27 @@ func TestNSGDefaultAwaited(t *testing.T) {
 	n := expectSilent(t, flows(client, attached, 9000))
 	n += expectAll(t, flows(client, attached, 8000))
 	t.Logf("1 ADD waited in vain, 1 for its default; %d flows", n)
+}
+
+// addBeforeDefault puts a default for the namespace shop where an ADD of a pod of it has
+// been waiting.
+func addBeforeDefault(t *testing.T, conf config, p *testnet.Pod, defaults documents) testnet.Output {
+	t.Helper()
+	const before = 200 * time.Millisecond // much more than an ADD takes that does not wait
+	done, start := make(chan testnet.Output, 1), time.Now()
+	go func() {
+		done <- p.Node.Exec("vnet", choice{args: "K8S_POD_NAMESPACE=shop"}.env(p), conf.stdin(t, nil))
+	}()
+	select {
+	case out := <-done:
+		if took := time.Since(start); took < before || out.Err == nil {
+			t.Fatalf("ADD did not wait: %v, %+v", took, out.Err)
+		}
+		done <- out
+	case <-time.After(before):
+	}
+	defaults.put("shop", `{"nsg":"web-nsg"}`)
+	return <-done
 }
 
 // TestNSGDefaultsFolder wants STATUS to miss the folder, and nothing that ends a
