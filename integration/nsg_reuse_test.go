@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"sync"
@@ -76,8 +77,10 @@ func (r *reuse) prepare(t *testing.T, backend string) {
 	}
 }
 
-// pair is a UDP flow with fixed ports, both of whose ends send all the time.
+// pair is a UDP flow with fixed ports, both of whose ends send all the time. The peer
+// does not count what is still on its way from a pod that had the address before.
 type pair struct {
+	mark     string
 	ends     [2]net.PacketConn // the pod's, the peer's
 	received [2]atomic.Int64
 	done     chan struct{}
@@ -86,6 +89,8 @@ type pair struct {
 
 const reusedPort = 7777
 
+var pairs atomic.Int64
+
 // newPair opens the pod's end with the wildcard address: the pod may have none yet.
 func newPair(t *testing.T, inPod, atPeer *testnet.NS, podAddr, peerAddr netip.Addr) *pair {
 	t.Helper()
@@ -93,16 +98,19 @@ func newPair(t *testing.T, inPod, atPeer *testnet.NS, podAddr, peerAddr netip.Ad
 	if podAddr.Is4() {
 		network = "udp4"
 	}
-	p := &pair{done: make(chan struct{}), ends: [2]net.PacketConn{listenIn(t, inPod, network, reusedPort), listenIn(t, atPeer, network, reusedPort)}}
+	p := &pair{mark: fmt.Sprint(pairs.Add(1)), done: make(chan struct{}), ends: [2]net.PacketConn{listenIn(t, inPod, network, reusedPort), listenIn(t, atPeer, network, reusedPort)}}
 	for i, to := range []netip.Addr{peerAddr, podAddr} {
 		p.wg.Add(2)
 		go func() {
 			defer p.wg.Done()
-			for buf := make([]byte, 16); ; {
-				if _, _, err := p.ends[i].ReadFrom(buf); err != nil {
+			for buf := make([]byte, 32); ; {
+				n, _, err := p.ends[i].ReadFrom(buf)
+				if err != nil {
 					return
 				}
-				p.received[i].Add(1)
+				if i == 0 || string(buf[:n]) == p.mark {
+					p.received[i].Add(1)
+				}
 			}
 		}()
 		go func() {
@@ -112,7 +120,7 @@ func newPair(t *testing.T, inPod, atPeer *testnet.NS, podAddr, peerAddr netip.Ad
 				case <-p.done:
 					return
 				default:
-					_, _ = p.ends[i].WriteTo([]byte("old"), dst)
+					_, _ = p.ends[i].WriteTo([]byte(p.mark), dst)
 				}
 			}
 		}()
@@ -194,7 +202,7 @@ func closeAll(all []*pair) {
 // await waits until both ends have heard of each other.
 func (p *pair) await(t *testing.T) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); p.received[0].Load() < 3 || p.received[1].Load() < 3; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(testnet.Patience); p.received[0].Load() < 3 || p.received[1].Load() < 3; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("no talk between the pod and its peer: %d and %d packets", p.received[0].Load(), p.received[1].Load())
 		}
