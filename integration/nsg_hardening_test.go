@@ -55,7 +55,7 @@ func TestNSGSameNodeForgedOutside(t *testing.T) {
 		src := a.like(dst)
 		arrives(t, outside(f), b, src, dst, false)
 		sent++
-		_, err := capture.Wait(5*time.Second, func(frame []byte) bool {
+		_, err := capture.Wait(testnet.Patience, func(frame []byte) bool {
 			return strings.Contains(string(frame), string(append(src.AsSlice(), dst.AsSlice()...)))
 		})
 		if err != nil {
@@ -258,7 +258,7 @@ func TestNSGNoWayOutAsNeighbour(t *testing.T) {
 	if err := testnet.Forge(p.NS, p.v6, netip.AddrPortFrom(out.v6, 8080), []byte(last)); err != nil {
 		t.Fatal(err)
 	}
-	_, err := capture.Wait(5*time.Second, func(frame []byte) bool {
+	_, err := capture.Wait(testnet.Patience, func(frame []byte) bool {
 		for _, c := range bad {
 			if c.is(frame) {
 				t.Errorf("delivered: %s of type %d", c, c.icmp)
@@ -301,7 +301,7 @@ func expectNeighbours(t *testing.T, node *testnet.Node, p pod) {
 		}
 	}
 	for typ, before := range heard {
-		deadline := time.Now().Add(5 * time.Second)
+		deadline := time.Now().Add(testnet.Patience)
 		for received(t, node, typ) == before && time.Now().Before(deadline) {
 			time.Sleep(time.Millisecond)
 		}

@@ -167,7 +167,7 @@ func testFlushed(t *testing.T, backend string, flush func(*testnet.Node) error) 
 		t.Fatal(err)
 	}
 	for _, d := range denied { // or the test would prove nothing
-		if d.ServerPort, d.Timeout = portOf(9000), 2*time.Second; d.Dst.Is4() {
+		if d.ServerPort, d.Timeout = portOf(9000), testnet.Patience; d.Dst.Is4() {
 			if _, err := d.Try(); err != nil {
 				t.Errorf("denied in spite of the flush: %v", err)
 			}
@@ -229,7 +229,7 @@ func awaitCheckFailure(t *testing.T, p patient) string {
 	t.Helper()
 	stdin := p.conf.stdin(t, map[string]any{"prevResult": p.raw})
 	var last string
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(testnet.Patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		out := p.Node.Exec("vnet", p.Env("CHECK"), stdin)
 		if out.Err != nil && out.Err.Code == codeCheck {
 			return out.Err.Msg

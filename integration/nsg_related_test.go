@@ -73,7 +73,7 @@ func udpError(from pod, dst netip.Addr, size int, want error) error {
 	if err := forbidFragments(conn.(*net.UDPConn), dst); err != nil {
 		return err
 	}
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(testnet.Patience); time.Now().Before(deadline); {
 		_, err := conn.Write(make([]byte, size))
 		if err == nil {
 			_ = conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))

@@ -68,7 +68,7 @@ func (w *watch) controls() [2]int64 { return [2]int64{w.control[0].Load(), w.con
 
 // awaitControl waits until the allowed flow of both families arrived again.
 func (w *watch) awaitControl(since [2]int64) error {
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(200 * time.Microsecond) {
+	for deadline := time.Now().Add(testnet.Patience); time.Now().Before(deadline); time.Sleep(200 * time.Microsecond) {
 		if now := w.controls(); now[0] > since[0] && now[1] > since[1] {
 			return nil
 		}
@@ -296,7 +296,7 @@ func (s *siege) openUp() {
 		s.t.Fatalf("ADD without groups: %+v", out.Err)
 	}
 	for name, w := range map[string]*watch{"to the pod": s.in, "from the pod": s.out} {
-		deadline := time.Now().Add(10 * time.Second)
+		deadline := time.Now().Add(testnet.Patience)
 		for (w.denied[0].Load() == 0 || w.denied[1].Load() == 0) && time.Now().Before(deadline) {
 			time.Sleep(time.Millisecond)
 		}

@@ -40,7 +40,7 @@ func TestRouterAdvertisements(t *testing.T) {
 
 func advertiseUntilLearnt(t *testing.T, f *testnet.Fabric, node *testnet.Node, when string) {
 	t.Helper()
-	learnt := eventually(5*time.Second, func() bool {
+	learnt := eventually(testnet.Patience, func() bool {
 		if err := testnet.SendRA(f.NS, testnet.Bridge, 30*time.Minute); err != nil {
 			t.Logf("send the advertisement: %v", err)
 		}
@@ -74,7 +74,7 @@ func TestPodCannotAdvertise(t *testing.T) {
 		if err := testnet.SendRA(p.NS, "eth0", 30*time.Minute); err != nil {
 			t.Fatalf("send the advertisement: %v", err)
 		}
-		if _, err := capture.Wait(2*time.Second, isRA); err != nil {
+		if _, err := capture.Wait(testnet.Patience, isRA); err != nil {
 			t.Fatalf("the advertisement did not reach the host's end: %v", err)
 		}
 	}

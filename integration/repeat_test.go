@@ -9,7 +9,6 @@ import (
 	"reflect"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -356,7 +355,7 @@ func loseFilter(t *testing.T, n *testnet.Node) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !eventually(10*time.Second, func() bool { _, err = n.Shell("ipset", "destroy"); return err == nil }) {
+	if !eventually(testnet.Patience, func() bool { _, err = n.Shell("ipset", "destroy"); return err == nil }) {
 		t.Fatal(err)
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/vnet-cni/vnet-cni/integration/testnet"
 )
 
@@ -90,10 +92,24 @@ func newRouted(t *testing.T, change func(config), routes ...udr) *routed {
 	w.fabric.AddOutside()
 	w.fabric.RouteToPods()
 	w.shell(w.fabric.Outside, "ip addr add %s/24 dev eth0; ip addr add %s/24 dev eth0; ip addr add %s/64 dev eth0 nodad", outside11, outside20, outside6b)
+	w.awaitOutside(outside6b)
 	w.shell(w.appliance.NS, `for s in ipv4.ip_forward ipv6.conf.all.forwarding; do echo 1 > /proc/sys/net/$(echo $s | tr . /); done
 		for c in all eth0; do echo 0 > /proc/sys/net/ipv4/conf/$c/send_redirects; done
 		iptables-nft -t nat -A POSTROUTING -j MASQUERADE; ip6tables-nft -t nat -A POSTROUTING -p icmpv6 --icmpv6-type neighbour-solicitation -j ACCEPT; ip6tables-nft -t nat -A POSTROUTING -j MASQUERADE`)
 	return w
+}
+
+// awaitOutside waits until an IPv6 address is the outside host's own, which a worker of
+// the kernel's makes it: until then the host drops what is for it.
+func (w *routed) awaitOutside(a netip.Addr) {
+	w.t.Helper()
+	own := func() bool {
+		routes, err := w.fabric.Outside.NL.RouteGet(a.AsSlice())
+		return err == nil && len(routes) == 1 && routes[0].Type == unix.RTN_LOCAL
+	}
+	if !eventually(testnet.Patience, own) {
+		w.t.Fatalf("%s is not in use by the outside host", a)
+	}
 }
 
 // attach attaches the pods.
