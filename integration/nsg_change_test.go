@@ -209,9 +209,11 @@ func TestNSGSwaps(t *testing.T) {
 	}
 }
 
-// probing sends new flows until it is stopped.
+// probing sends new flows until it is stopped, or the test ends: what goes on then would
+// be in namespaces that others have by now.
 type probing struct {
 	end             chan struct{}
+	once            sync.Once
 	wg              sync.WaitGroup
 	passed, denied  atomic.Int64
 	mu              sync.Mutex
@@ -221,6 +223,7 @@ type probing struct {
 func startProbes(t *testing.T, pairs [][2]pod) *probing {
 	t.Helper()
 	p := &probing{end: make(chan struct{})}
+	t.Cleanup(p.halt)
 	for _, pair := range pairs {
 		p.loop(func() {
 			// TCP repeats what is lost, but not the UDP that is sent at the same time.
@@ -276,10 +279,14 @@ func (p *probing) loop(round func()) {
 	}()
 }
 
+func (p *probing) halt() {
+	p.once.Do(func() { close(p.end) })
+	p.wg.Wait()
+}
+
 func (p *probing) stop(t *testing.T) string {
 	t.Helper()
-	close(p.end)
-	p.wg.Wait()
+	p.halt()
 	for _, s := range p.broken {
 		t.Errorf("allowed before and after, and failed: %s", s)
 	}

@@ -84,6 +84,7 @@ type pair struct {
 	ends     [2]net.PacketConn // the pod's, the peer's
 	received [2]atomic.Int64
 	done     chan struct{}
+	once     sync.Once
 	wg       sync.WaitGroup
 }
 
@@ -99,6 +100,7 @@ func newPair(t *testing.T, inPod, atPeer *testnet.NS, podAddr, peerAddr netip.Ad
 		network = "udp4"
 	}
 	p := &pair{mark: fmt.Sprint(pairs.Add(1)), done: make(chan struct{}), ends: [2]net.PacketConn{listenIn(t, inPod, network, reusedPort), listenIn(t, atPeer, network, reusedPort)}}
+	t.Cleanup(p.close)
 	for i, to := range []netip.Addr{peerAddr, podAddr} {
 		p.wg.Add(2)
 		go func() {
@@ -129,7 +131,7 @@ func newPair(t *testing.T, inPod, atPeer *testnet.NS, podAddr, peerAddr netip.Ad
 }
 
 func (p *pair) close() {
-	close(p.done)
+	p.once.Do(func() { close(p.done) })
 	for _, e := range p.ends {
 		e.Close()
 	}

@@ -3,6 +3,7 @@ package integration
 import (
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,9 +19,13 @@ func TestNothingOutlivesDEL(t *testing.T) {
 	if err := node.Start(seen); err != nil {
 		t.Fatal(err)
 	}
+	end := sync.OnceFunc(func() {
+		_ = seen.Process.Kill()
+		_ = seen.Wait()
+	})
+	t.Cleanup(end)
 	awaitProcesses(t, node, 1)
-	_ = seen.Process.Kill()
-	_ = seen.Wait()
+	end()
 
 	const pods = 5
 	for range pods {

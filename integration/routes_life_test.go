@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/vnet-cni/vnet-cni/integration/testnet"
@@ -84,8 +85,10 @@ func TestRouteTableUnderTraffic(t *testing.T) {
 	w = newRouted(t, nil)
 	w.change0(table())
 	w.attach()
-	done := make(chan int)
+	done := make(chan int, 1)
 	stop := make(chan struct{})
+	end := sync.OnceValue(func() int { close(stop); return <-done })
+	t.Cleanup(func() { end() })
 	go func() {
 		n := 0
 		for {
@@ -107,8 +110,7 @@ func TestRouteTableUnderTraffic(t *testing.T) {
 			w.change(table()...)
 		}
 	}
-	close(stop)
-	t.Logf("%d tables under %d flows", flips, <-done)
+	t.Logf("%d tables under %d flows", flips, end())
 }
 
 // change0 is the first table: there is nothing in force that apply could replace.
