@@ -73,7 +73,7 @@ func TestNSGChurn(t *testing.T) {
 			add := func(i int) {
 				env := asking(sandboxes[i], "ADD", lifeGroups[i%len(lifeGroups)])
 				env["CNI_ARGS"] += fmt.Sprintf(";VNET_ASGS=asg-%d,asg-%d", i%4, 4+i%3)
-				addrs, err := addresses(node.Exec("vnet", env, conf.stdin(t, nil)))
+				addrs, err := addresses(addInTurn(node, env, conf.stdin(t, nil)))
 				if err != nil {
 					h.fail("ADD: %v", err)
 				}
