@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vnet-cni/vnet-cni/pkg/flock"
 )
 
 // suffix is what a store's file name has after the network's name.
@@ -131,7 +133,7 @@ func (s *Store) transact(f *os.File, writable bool, fn func(*txn) error) error {
 	}
 	// A bbolt that panicked leaves a duplicate of the descriptor behind, so
 	// closing f alone would not unlock it.
-	_ = flock(f, unix.LOCK_UN)
+	flock.Release(f)
 	f.Close()
 	return err
 }
@@ -176,7 +178,7 @@ func (s *Store) replace(f *os.File, cause error, deadline time.Time) error {
 		return err
 	}
 	defer f.Close()
-	defer func() { _ = flock(f, unix.LOCK_UN) }()
+	defer flock.Release(f)
 	if !same {
 		return nil
 	}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vnet-cni/vnet-cni/pkg/flock"
 )
 
 // openLocked opens the file at path and locks it. Whoever replaces the file
@@ -48,51 +50,13 @@ func isAt(f *os.File, path string) (bool, error) {
 	return held.Dev == named.Dev && held.Ino == named.Ino, nil
 }
 
-// lock takes a flock(2) on f, LOCK_SH or LOCK_EX, until the deadline. Waiting
-// happens in the kernel: a poll would cost its interval under contention. On
-// an error f is closed, possibly later, since a wait cannot be called off.
+// lock takes a lock on f until the deadline. On an error f is closed, possibly later.
 func lock(f *os.File, how int, deadline time.Time) error {
-	err := flock(f, how|unix.LOCK_NB)
-	if err == nil {
-		return nil
-	}
-	if !errors.Is(err, unix.EWOULDBLOCK) {
-		f.Close()
-		return fmt.Errorf("locking %s: %w", f.Name(), err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- flock(f, how) }()
-	timer := time.NewTimer(time.Until(deadline))
-	defer timer.Stop()
-	select {
-	case err := <-done:
-		if err != nil {
-			f.Close()
-			return fmt.Errorf("locking %s: %w", f.Name(), err)
-		}
-		return nil
-	case <-timer.C:
-		go closeAfter(f, done)
+	err := flock.Take(f, how, time.Until(deadline))
+	if errors.Is(err, flock.ErrHeld) {
 		return fmt.Errorf("%w: %s", ErrLocked, f.Name())
 	}
-}
-
-// closeAfter closes f when a wait that nobody wants any more has ended.
-func closeAfter(f *os.File, done <-chan error) {
-	if err := <-done; err == nil {
-		_ = flock(f, unix.LOCK_UN)
-	}
-	f.Close()
-}
-
-// flock calls flock(2), again when a signal interrupts it.
-func flock(f *os.File, how int) error {
-	for {
-		err := unix.Flock(int(f.Fd()), how)
-		if !errors.Is(err, unix.EINTR) {
-			return err
-		}
-	}
+	return err
 }
 
 // bootClock returns the time since the boot, suspended time included.

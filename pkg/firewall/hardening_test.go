@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -203,7 +204,7 @@ func TestChangeLeftToWhoeverMakesIt(t *testing.T) {
 	if *loads != 0 {
 		t.Errorf("Ensure loaded the policies %d times while another process did", *loads)
 	}
-	f.patience = 3 * lockPoll
+	f.patience = 15 * time.Millisecond
 	n.Judging.Wait = true
 	wantLocked(t, "Ensure that must not return before", f.Ensure(n))
 	done()

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vnet-cni/vnet-cni/pkg/flock"
 )
 
 const (
@@ -16,7 +18,6 @@ const (
 	membersFile  = "members.lock"  // and beside it
 	changeSuffix = ".nsg-lock"     // and, behind its name, for each network with security groups
 	lockDeadline = 60 * time.Second
-	lockPoll     = 5 * time.Millisecond
 )
 
 // ErrLocked says that somebody else held the lock of installations, or that of
@@ -102,18 +103,12 @@ func lockAs(path string, how int, patience time.Duration) (unlock func(), err er
 	if err != nil {
 		return nil, fmt.Errorf("open the firewall's lock: %w", err)
 	}
-	for deadline := time.Now().Add(patience); ; time.Sleep(lockPoll) {
-		err := unix.Flock(int(file.Fd()), how|unix.LOCK_NB)
-		if err == nil {
-			return func() { file.Close() }, nil
-		}
-		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
-			file.Close()
-			return nil, fmt.Errorf("lock %s: %w", path, err)
-		}
-		if time.Now().After(deadline) {
-			file.Close()
-			return nil, fmt.Errorf("lock %s within %s: %w", path, patience, ErrLocked)
-		}
+	err = flock.Take(file, how, patience)
+	if errors.Is(err, flock.ErrHeld) {
+		return nil, fmt.Errorf("lock %s within %s: %w", path, patience, ErrLocked)
 	}
+	if err != nil {
+		return nil, err
+	}
+	return func() { file.Close() }, nil
 }

@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vnet-cni/vnet-cni/pkg/flock"
 )
 
 // The modes of what is made here: others read it, runtimes and people.
@@ -116,16 +118,11 @@ func (d disk) open(dir string) (done func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock the folder: %w", err)
 	}
-	for {
-		err = unix.Flock(int(folder.Fd()), unix.LOCK_EX)
-		if err == nil {
-			return func() { folder.Close() }, nil // which unlocks it
-		}
-		if !errors.Is(err, unix.EINTR) {
-			folder.Close()
-			return nil, fmt.Errorf("lock the folder %s: %w", dir, err)
-		}
+	if err := flock.Wait(folder, unix.LOCK_EX); err != nil {
+		folder.Close()
+		return nil, err
 	}
+	return func() { folder.Close() }, nil // which unlocks it
 }
 
 // RemoveAll removes a folder of this package, as at the end of an agent's
