@@ -103,8 +103,9 @@ func onThread(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
+		back := home() // before f: this may be the process's first thread
 		err := f()
-		_ = netns.Set(home())
+		_ = netns.Set(back)
 		done <- err
 	}()
 	return <-done
