@@ -180,7 +180,7 @@ func quoted(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) +
 
 // settle is how long the cluster may take until flows go as they should: rules of
 // services and groups come a moment after their objects.
-const settle = 45 * time.Second
+const settle = 2 * time.Minute
 
 // Expect sends the flows until all of them go as they should in one round. It
 // returns how long that took.
