@@ -12,100 +12,166 @@ import (
 // addition is a part that a template puts into a resource that it does not make itself,
 // for instance a rule into a group that has been there before.
 type addition struct {
-	res  template.Resource
-	part value
+	path, name string // as the template has it
+	key        string // of the list that it belongs to
+	parent     string // id of the resource that it is part of
+	part       value
 }
 
-// additions are those parts whose resource the template does not make. Whether another
-// document has it is known when all are read.
-func additions(resources []template.Resource, built []value) []addition {
+// additionsOf are those parts whose resource the template does not make. Whether another
+// document has it is known when all are read; until then nothing else of the template
+// must live on in them.
+func (r *reader) additionsOf(resources []template.Resource, built []value) []addition {
 	made := make(map[string]bool, len(resources))
 	for _, res := range resources {
 		made[strings.ToLower(res.ID)] = true
 	}
 	var out []addition
 	for i, res := range resources {
-		if partsOf(res.Type) != "" && !made[strings.ToLower(res.Parent)] {
-			out = append(out, addition{res, built[i]})
+		if key := partsOf(res.Type); key != "" && !made[strings.ToLower(res.Parent)] {
+			r.scopeInName(res)
+			out = append(out, addition{res.Path, strings.Clone(res.Name), key, res.Parent, built[i]})
 		}
 	}
 	return out
 }
 
+// ownerKind is what the resource is that an addition is part of.
+func (a addition) ownerKind() string {
+	switch a.key {
+	case "securityRules":
+		return groupKind
+	case "routes":
+		return tableKind
+	}
+	return networkKind
+}
+
 // settle puts what templates add to resources of other documents into them, as deploying
 // it does: a part of the same name is replaced.
 func (d *Documents) settle() {
+	if len(d.unsettled) == 0 {
+		return
+	}
+	d.findOwners()
 	for _, r := range d.unsettled {
 		for _, a := range r.additions {
 			r.add(a)
 		}
+		r.group, r.rule = "", ""
 		r.finish()
 	}
-	d.unsettled = nil
+	d.unsettled, d.owners = nil, nil
 }
 
 func (r *reader) add(a addition) {
 	d := r.docs
-	switch partsOf(a.res.Type) {
+	r.group, r.rule = "", ""
+	switch a.key {
 	case "securityRules":
-		if g := ownerOf(r, a, "network security group", d.Groups, groupIdentity); g != nil {
+		if g := ownerOf(r, a, d.Groups, groupIdentity); g != nil {
 			r.group = g.Name
 			g.Rules = addPart(r, a, groupIdentity(g), g.Rules, r.securityRule, sameRule)
 		}
 	case "routes":
-		if t := ownerOf(r, a, "route table", d.RouteTables, tableIdentity); t != nil {
+		if t := ownerOf(r, a, d.RouteTables, tableIdentity); t != nil {
 			t.Routes = addPart(r, a, tableIdentity(t), t.Routes, r.route, sameRoute)
 		}
 	case "subnets":
-		if n := ownerOf(r, a, "virtual network", d.VirtualNetworks, networkIdentity); n != nil {
+		if n := ownerOf(r, a, d.VirtualNetworks, networkIdentity); n != nil {
 			n.Subnets = addPart(r, a, networkIdentity(n), n.Subnets, r.subnet, sameSubnet)
 		}
 	case "virtualNetworkPeerings":
-		if n := ownerOf(r, a, "virtual network", d.VirtualNetworks, networkIdentity); n != nil {
+		if n := ownerOf(r, a, d.VirtualNetworks, networkIdentity); n != nil {
 			n.Peerings = addPart(r, a, networkIdentity(n), n.Peerings, r.peering, samePeering)
 		}
 	}
-	r.group, r.rule = "", ""
+}
+
+// findOwners looks all additions' resources up at once: there may be many of both.
+func (d *Documents) findOwners() {
+	d.owners = map[string][]int{}
+	for _, r := range d.unsettled {
+		for _, a := range r.additions {
+			d.owners[placeOf(a.ownerKind(), "", a.parent)] = nil
+		}
+	}
+	findAmong(d, groupKind, d.Groups, groupIdentity)
+	findAmong(d, tableKind, d.RouteTables, tableIdentity)
+	findAmong(d, networkKind, d.VirtualNetworks, networkIdentity)
+}
+
+func findAmong[T any](d *Documents, what string, all []T, of func(*T) identity) {
+	for i := range all {
+		for _, id := range unplaced(of(&all[i]).id) {
+			if found, wanted := d.owners[placeOf(what, "", id)]; wanted {
+				d.owners[placeOf(what, "", id)] = append(found, i)
+			}
+		}
+	}
+}
+
+// Where an id has the place of its resource, among its segments.
+const (
+	subscriptionAt = 2
+	groupAt        = 4
+)
+
+func segments(id string) []string { return strings.Split("/"+strings.Trim(id, "/"), "/") }
+
+// unplaced are the ids that a resource may have in templates of which it is not known
+// where they are deployed: with a placeholder for either part of the place, or both.
+func unplaced(id string) []string {
+	parts := segments(id)
+	if len(parts) <= groupAt {
+		return nil
+	}
+	var out []string
+	subscription, group := parts[subscriptionAt], parts[groupAt]
+	for _, place := range [][2]string{{placeholderSubscription, group}, {subscription, placeholderGroup}, {placeholderSubscription, placeholderGroup}} {
+		parts[subscriptionAt], parts[groupAt] = place[0], place[1]
+		if id := strings.Join(parts, "/"); !slices.Contains(out, id) {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+// ownersOf tells where in their list the resources stand that an addition may be part of:
+// the one with just its id, or those whose id is that but for placeholders; and one that
+// is known by its name alone.
+func (d *Documents) ownersOf(a addition) []int {
+	if at, known := d.places[placeOf(a.ownerKind(), "", a.parent)]; known {
+		return []int{at}
+	}
+	found := d.owners[placeOf(a.ownerKind(), "", a.parent)]
+	if at, known := d.places[placeOf(a.ownerKind(), lastSegment(a.parent), "")]; known {
+		found = append(slices.Clip(found), at)
+	}
+	return found
 }
 
 // ownerOf finds the resource that a part is added to, and tells why where there is none.
-// What is not known of where the template is deployed may be anything.
-func ownerOf[T any](r *reader, a addition, what string, all []T, of func(*T) identity) *T {
-	if owner, err := lookUp(what, all, a.res.Parent, of); err == nil {
-		return owner
-	}
-	var found []*T
-	var ids []string
-	for i := range all {
-		if id := of(&all[i]); id.mayBe(a.res.Parent) {
-			found, ids = append(found, &all[i]), append(ids, cmp.Or(id.id, id.name))
-		}
-	}
+func ownerOf[T any](r *reader, a addition, all []T, of func(*T) identity) *T {
+	found := r.docs.ownersOf(a)
 	switch len(found) {
-	case 1:
-		return found[0]
 	case 0:
 		r.orphan(a)
 		return nil
+	case 1:
+		return &all[found[0]]
 	}
-	r.tell(nsg.Finding{
-		Severity: nsg.Error, Code: ScopeUnknown, Property: "name", Value: a.res.Name,
-		Message: a.res.Path + ": " + word(a.res.Name) + " may be part of several: " + enumerate(ids) +
-			"; vnetctl is told where the template is deployed by --resource-group and --subscription",
-	})
+	f := nsg.Finding{Severity: nsg.Error, Code: ScopeUnknown, Property: "name", Value: a.name}
+	if r.told < toldOfDocument { // to list them is to sort them
+		var ids []string
+		for _, at := range found {
+			ids = append(ids, cmp.Or(of(&all[at]).id, of(&all[at]).name))
+		}
+		f.Message = a.path + ": " + word(a.name) + " may be part of several: " + enumerate(ids) +
+			"; vnetctl is told where the template is deployed by --resource-group and --subscription"
+	}
+	r.tell(f)
 	return nil
-}
-
-// mayBe reports whether an id with placeholders may be the resource's; one that is known
-// by its name alone is any with this name.
-func (i identity) mayBe(id string) bool {
-	if i.id == "" {
-		return strings.EqualFold(i.name, lastSegment(id))
-	}
-	have, want := strings.Split(strings.Trim(i.id, "/"), "/"), strings.Split(strings.Trim(id, "/"), "/")
-	return slices.EqualFunc(have, want, func(have, want string) bool {
-		return strings.EqualFold(have, want) || want == placeholderSubscription || want == placeholderGroup
-	})
 }
 
 // orphan tells of a part whose resource is in no document: to whose rules it would be
@@ -113,14 +179,39 @@ func (i identity) mayBe(id string) bool {
 // no group depends on them.
 func (r *reader) orphan(a addition) {
 	f := nsg.Finding{
-		Severity: nsg.Error, Code: Missing, Property: "name", Value: a.res.Name,
-		Message: a.res.Path + ": " + word(a.res.Name) + " is part of a resource that is in no document: " + word(a.res.Parent),
+		Severity: nsg.Error, Code: Missing, Property: "name", Value: a.name,
+		Message: a.path + ": " + word(a.name) + " is part of a resource that is in no document: " + word(a.parent),
 	}
-	if ofNetwork(a.res.Type) {
+	if a.ownerKind() == networkKind {
 		f.Severity, f.Code = nsg.Warning, Skipped
-		f.Message = a.res.Path + ": " + word(a.res.Name) + " is not read: it is part of a virtual network that is in no document: " + word(a.res.Parent)
+		f.Message = a.path + ": " + word(a.name) + " is not read: it is part of a virtual network that is in no document: " + word(a.parent)
 	}
 	r.tell(f)
+}
+
+// extended is a resource that templates add parts to; parts are known by their names in
+// lower case.
+type extended struct {
+	at    map[string]int    // where they stand
+	added map[string]string // which file adds one
+}
+
+// extension is what is known of the parts of one kind of a resource.
+func extension[T part](d *Documents, a addition, owner identity, parts []T) *extended {
+	key := a.key + " of " + placeOf(a.ownerKind(), owner.name, owner.id)
+	x, known := d.extensions[key]
+	if known {
+		return x
+	}
+	x = &extended{at: make(map[string]int, len(parts)), added: map[string]string{}}
+	for i, p := range parts {
+		x.at[strings.ToLower(nameOf(p))] = i
+	}
+	if d.extensions == nil {
+		d.extensions = map[string]*extended{}
+	}
+	d.extensions[key] = x
+	return x
 }
 
 // addPart adds a part to those of its resource. Two templates that add different ones of
@@ -130,27 +221,22 @@ func addPart[T part](r *reader, a addition, owner identity, parts []T, read func
 	if !ok {
 		return parts
 	}
-	name := nameOf(p)
-	key := placeOf(partsOf(a.res.Type), name, "") + " of " + placeOf("", owner.name, owner.id)
-	i := slices.IndexFunc(parts, func(x T) bool { return strings.EqualFold(nameOf(x), name) })
-	other, twice := r.docs.added[key]
-	if r.docs.added == nil {
-		r.docs.added = map[string]string{}
-	}
-	r.docs.added[key] = r.file
-	switch {
-	case i < 0:
+	x, name := extension(r.docs, a, owner, parts), strings.ToLower(nameOf(p))
+	other, twice := x.added[name]
+	x.added[name] = r.file
+	i, there := x.at[name]
+	if !there {
+		x.at[name] = len(parts)
 		return append(parts, p)
+	}
+	switch {
 	case same(parts[i], p):
 	case twice:
-		r.tell(nsg.Finding{
-			Severity: nsg.Error, Code: Conflict, Property: "name", Value: a.res.Name,
-			Message: a.res.Path + ": " + word(a.res.Name) + " is here (" + r.file + ") with other contents than in " + other,
-		})
+		r.conflict(a.path+":", a.name, "", other)
 	default:
 		r.tell(nsg.Finding{
-			Severity: nsg.Warning, Code: Replaced, Property: "name", Value: a.res.Name,
-			Message: a.res.Path + ": " + word(a.res.Name) + " takes the place of the one in " + owner.file,
+			Severity: nsg.Warning, Code: Replaced, Property: "name", Value: a.name,
+			Message: a.path + ": " + word(a.name) + " takes the place of the one in " + owner.file,
 		})
 		parts[i] = p
 	}

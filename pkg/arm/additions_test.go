@@ -80,6 +80,19 @@ func TestAdditions(t *testing.T) {
 			"two templates disagree", "", "", []string{group(web, ""), adds("web/http", `"priority":110`), adds("web/http", `"priority":111`)}, "http 110",
 			"error ResourceConflict web: resources[0]: web/http is here (c.json) with other contents than in b.json",
 		},
+		{
+			"one template disagrees with itself", "", "", []string{group(web, ""), "[]", templateOf(
+				`{"type":"Microsoft.Network/networkSecurityGroups/securityRules","name":"web/http","properties":{"priority":110}}`,
+				`{"type":"Microsoft.Network/networkSecurityGroups/securityRules","name":"web/http","properties":{"priority":111}}`)}, "http 110",
+			"error ResourceConflict web: resources[1]: web/http is here (c.json) with other contents than earlier in the same file",
+		},
+		{
+			"the name of a group is not known", "", "", []string{group(web, ""), "[]", adds("[concat(resourceGroup().name, '-nsg/http')]", `"priority":110`)}, "",
+			"warning TemplateScope : resources[0]: the name depends on where the template is deployed, or under which name, which is not known; " +
+				"vnetctl is told the place by --resource-group and --subscription\n" +
+				"error PropertyMissing : resources[0]: unknown-resource-group-nsg/http is part of a resource that is in no document: " +
+				id(placeholderSubscription, placeholderGroup, "networkSecurityGroups", "unknown-resource-group-nsg"),
+		},
 		{"two templates agree", "", "", []string{group(web, ""), adds("web/http", `"priority":110`), adds("web/http", `"priority":110`)}, "http 110", ""},
 		{
 			"a value that is not known", "", "", []string{group(web, ssh), adds("web/http", `"priority":"[nope()]"`)}, "ssh 100",

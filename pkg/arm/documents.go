@@ -23,8 +23,9 @@ type Documents struct {
 	places   map[string]int    // where a resource stands in its list, by its identity
 	tagFiles map[string]string // which file gave a service tag
 
-	unsettled []*reader         // of templates that add to resources of other documents
-	added     map[string]string // which file added a part, by its identity
+	unsettled  []*reader            // of templates that add to resources of other documents
+	owners     map[string][]int     // where the resources stand that they may mean, by the id that they have for one
+	extensions map[string]*extended // what they added to, by the kind of parts and the resource
 
 	deployment deployment // what templates are resolved with
 }

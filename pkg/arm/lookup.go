@@ -13,7 +13,7 @@ import (
 // depends on case. The error for an unknown one lists names that are near, the
 // error for an ambiguous name lists the ids that it may mean.
 func (d *Documents) Group(nameOrID string) (*nsg.Definition, error) {
-	return lookUp("network security group", d.Groups, nameOrID, groupIdentity)
+	return lookUp(groupKind, d.Groups, nameOrID, groupIdentity)
 }
 
 // Title is what the group is called: its name, or its id where several groups have the
@@ -27,12 +27,12 @@ func (d *Documents) Title(g *nsg.Definition) string {
 
 // RouteTable finds a route table as Group finds a group.
 func (d *Documents) RouteTable(nameOrID string) (*RouteTable, error) {
-	return lookUp("route table", d.RouteTables, nameOrID, tableIdentity)
+	return lookUp(tableKind, d.RouteTables, nameOrID, tableIdentity)
 }
 
 // VirtualNetwork finds a virtual network as Group finds a group.
 func (d *Documents) VirtualNetwork(nameOrID string) (*VirtualNetwork, error) {
-	return lookUp("virtual network", d.VirtualNetworks, nameOrID, networkIdentity)
+	return lookUp(networkKind, d.VirtualNetworks, nameOrID, networkIdentity)
 }
 
 // identity is how a resource can be called.

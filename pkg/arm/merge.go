@@ -9,44 +9,52 @@ import (
 	"github.com/vnet-cni/vnet-cni/pkg/nsg"
 )
 
+// What documents hold, as findings and errors call it.
+const (
+	groupKind   = "network security group"
+	networkKind = "virtual network"
+	tableKind   = "route table"
+	asgKind     = "application security group"
+)
+
 // addGroup keeps a group, once if the documents hold it more than once.
 func (r *reader) addGroup(g nsg.Definition) {
-	at, known := r.known("network security group", g.Name, g.ID, len(r.docs.Groups))
+	at, known := r.known(groupKind, g.Name, g.ID, len(r.docs.Groups))
 	if !known {
 		r.docs.Groups = append(r.docs.Groups, g)
 		return
 	}
 	if other := r.docs.Groups[at]; !sameGroup(other, g) {
-		r.conflict("network security group", g.Name, g.ID, other.File)
+		r.conflict(groupKind, g.Name, g.ID, other.File)
 	}
 }
 
 func (r *reader) addNetwork(n VirtualNetwork) {
-	at, known := r.known("virtual network", n.Name, n.ID, len(r.docs.VirtualNetworks))
+	at, known := r.known(networkKind, n.Name, n.ID, len(r.docs.VirtualNetworks))
 	if !known {
 		r.docs.VirtualNetworks = append(r.docs.VirtualNetworks, n)
 		return
 	}
 	if other := r.docs.VirtualNetworks[at]; !sameNetwork(other, n) {
-		r.conflict("virtual network", n.Name, n.ID, other.File)
+		r.conflict(networkKind, n.Name, n.ID, other.File)
 	}
 }
 
 // addASG has nothing to compare: the group is its name.
 func (r *reader) addASG(a ApplicationSecurityGroup) {
-	if _, known := r.known("application security group", a.Name, a.ID, len(r.docs.ASGs)); !known {
+	if _, known := r.known(asgKind, a.Name, a.ID, len(r.docs.ASGs)); !known {
 		r.docs.ASGs = append(r.docs.ASGs, a)
 	}
 }
 
 func (r *reader) addTable(t RouteTable) {
-	at, known := r.known("route table", t.Name, t.ID, len(r.docs.RouteTables))
+	at, known := r.known(tableKind, t.Name, t.ID, len(r.docs.RouteTables))
 	if !known {
 		r.docs.RouteTables = append(r.docs.RouteTables, t)
 		return
 	}
 	if other := r.docs.RouteTables[at]; !slices.Equal(other.Routes, t.Routes) {
-		r.conflict("route table", t.Name, t.ID, other.File)
+		r.conflict(tableKind, t.Name, t.ID, other.File)
 	}
 }
 

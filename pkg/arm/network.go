@@ -86,7 +86,7 @@ func (d *Documents) findPeers() {
 
 // spaceOf returns the address space of the network with an id.
 func (d *Documents) spaceOf(id string) []netip.Prefix {
-	at, ok := d.places[placeOf("virtual network", "", id)]
+	at, ok := d.places[placeOf(networkKind, "", id)]
 	if !ok {
 		return nil
 	}

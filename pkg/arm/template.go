@@ -30,7 +30,7 @@ func (r *reader) template(top value) {
 		return
 	}
 	children := childrenOf(resources, built)
-	r.additions = additions(resources, built)
+	r.additions = r.additionsOf(resources, built)
 	for i, res := range resources {
 		if partsOf(res.Type) != "" {
 			continue
