@@ -58,7 +58,7 @@ func (d *Documents) settle() {
 		for _, a := range r.additions {
 			r.add(a)
 		}
-		r.group, r.rule = "", ""
+		r.group, r.rule, r.home = "", "", home{}
 		r.finish()
 	}
 	d.unsettled, d.owners = nil, nil
@@ -66,7 +66,7 @@ func (d *Documents) settle() {
 
 func (r *reader) add(a addition) {
 	d := r.docs
-	r.group, r.rule = "", ""
+	r.group, r.rule, r.home = "", "", home{}
 	switch a.key {
 	case "securityRules":
 		if g := ownerOf(r, a, d.Groups, groupIdentity); g != nil {
@@ -159,7 +159,9 @@ func ownerOf[T any](r *reader, a addition, all []T, of func(*T) identity) *T {
 		r.orphan(a)
 		return nil
 	case 1:
-		return &all[found[0]]
+		owner := &all[found[0]]
+		r.home = home{parent: a.parent, owner: of(owner).id}
+		return owner
 	}
 	f := nsg.Finding{Severity: nsg.Error, Code: ScopeUnknown, Property: "name", Value: a.name}
 	if r.told < toldOfDocument { // to list them is to sort them
@@ -187,6 +189,30 @@ func (r *reader) orphan(a addition) {
 		f.Message = a.path + ": " + word(a.name) + " is not read: it is part of a virtual network that is in no document: " + word(a.parent)
 	}
 	r.tell(f)
+}
+
+// home tells where a template is deployed that did not know it: where the resource is
+// that it adds to.
+type home struct{ parent, owner string } // the resource's id in the template and its own
+
+// placed is an id without those placeholders that stand for a place which is known now. One
+// that the documents have with them is that of a resource which a template makes.
+func (r *reader) placed(id string) string {
+	if r.home.owner == "" || !strings.HasPrefix(id, "/") {
+		return id
+	}
+	for _, what := range []string{groupKind, networkKind, asgKind, tableKind} {
+		if _, made := r.docs.places[placeOf(what, "", id)]; made {
+			return id
+		}
+	}
+	parts, parent, owner := segments(id), segments(r.home.parent), segments(r.home.owner)
+	for at, placeholder := range [...]string{subscriptionAt: placeholderSubscription, groupAt: placeholderGroup} {
+		if placeholder != "" && at < min(len(parts), len(parent), len(owner)) && strings.EqualFold(parts[at], placeholder) && strings.EqualFold(parent[at], placeholder) {
+			parts[at] = owner[at]
+		}
+	}
+	return strings.Join(parts, "/")
 }
 
 // extended is a resource that templates add parts to; parts are known by their names in
@@ -229,6 +255,7 @@ func addPart[T part](r *reader, a addition, owner identity, parts []T, read func
 		x.at[name] = len(parts)
 		return append(parts, p)
 	}
+	p = over(parts[i], p)
 	switch {
 	case same(parts[i], p):
 	case twice:
@@ -241,4 +268,19 @@ func addPart[T part](r *reader, a addition, owner identity, parts []T, read func
 		parts[i] = p
 	}
 	return parts
+}
+
+// over is a part that is deployed over another one. A peering to the same network keeps
+// what no template says of it.
+func over[T part](before, p T) T {
+	was, _ := any(before).(Peering)
+	is, isPeering := any(p).(Peering)
+	if !isPeering || !strings.EqualFold(was.RemoteNetwork, is.RemoteNetwork) {
+		return p
+	}
+	is.State = cmp.Or(is.State, was.State)
+	if len(is.RemoteAddressSpace) == 0 {
+		is.RemoteAddressSpace = was.RemoteAddressSpace
+	}
+	return any(is).(T) //nolint:forcetypeassert // T is Peering
 }

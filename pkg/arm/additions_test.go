@@ -140,8 +140,8 @@ func TestAddedToNetworks(t *testing.T) {
 	v, _ := d.VirtualNetwork("v")
 	table, _ := d.RouteTable("t")
 	got := fmt.Sprint(v.Subnets, v.Peerings[0].RemoteAddressSpace, table.Routes)
-	want := "[{s /subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/unknown-resource-group/providers/Microsoft.Network/virtualNetworks/v/subnets/s [10.0.1.0/24] " +
-		"/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/unknown-resource-group/providers/Microsoft.Network/networkSecurityGroups/n }] [10.9.0.0/16] [{r 0.0.0.0/0 None }]"
+	want := "[{s /subscriptions/s/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/v/subnets/s [10.0.1.0/24] " +
+		"/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/networkSecurityGroups/n }] [10.9.0.0/16] [{r 0.0.0.0/0 None }]"
 	if got != want {
 		t.Errorf("\n got %s\nwant %s", got, want)
 	}

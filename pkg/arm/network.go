@@ -49,7 +49,7 @@ func (r *reader) peering(v value) Peering {
 	res := r.open(v)
 	p := Peering{
 		Name: name, ID: id, State: r.text("peeringState", res.get("peeringState")),
-		RemoteNetwork: strings.Clone(res.get("remoteVirtualNetwork").get("id").plain()), // or an expression that nobody can resolve
+		RemoteNetwork: r.placed(strings.Clone(res.get("remoteVirtualNetwork").get("id").plain())), // or an expression that nobody can resolve
 	}
 	if access := res.get("allowVirtualNetworkAccess"); access.given() {
 		p.AccessDenied = !r.truth("allowVirtualNetworkAccess", access)

@@ -197,7 +197,7 @@ func (r *reader) reference(key string, v value) string {
 	if v.kind() != objectKind {
 		return ""
 	}
-	id := r.text("id", v.get("id"))
+	id := r.placed(r.text("id", v.get("id")))
 	if id == "" {
 		r.fault(Missing, key, v, "a reference without an id")
 	}
@@ -207,7 +207,7 @@ func (r *reader) reference(key string, v value) string {
 // identity reads the name and the id of a resource. A resource without a name
 // has its id's; one without either is a fault.
 func (r *reader) identity(v value) (name, id string, ok bool) {
-	id = r.text("id", v.get("id"))
+	id = r.placed(r.text("id", v.get("id")))
 	name = r.text("name", v.get("name"))
 	if name == "" {
 		name = lastSegment(id)

@@ -71,6 +71,7 @@ type reader struct {
 	children    map[string][]value // of a template: parts of the resource that are resources of their own, by the key of their list
 
 	additions []addition // of a template: parts of resources that it does not make
+	home      home       // of a template, as far as the addition tells that is being read
 
 	unknown    int // values of a template that were read and are not known
 	told       int // findings of this document so far
