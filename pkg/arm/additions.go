@@ -220,6 +220,7 @@ func (r *reader) placed(id string) string {
 type extended struct {
 	at    map[string]int    // where they stand
 	added map[string]string // which file adds one
+	files map[string]string // which file one is from, unless from the resource's
 }
 
 // extension is what is known of the parts of one kind of a resource.
@@ -229,7 +230,7 @@ func extension[T part](d *Documents, a addition, owner identity, parts []T) *ext
 	if known {
 		return x
 	}
-	x = &extended{at: make(map[string]int, len(parts)), added: map[string]string{}}
+	x = &extended{at: make(map[string]int, len(parts)), added: map[string]string{}, files: map[string]string{}}
 	for i, p := range parts {
 		x.at[strings.ToLower(nameOf(p))] = i
 	}
@@ -238,6 +239,15 @@ func extension[T part](d *Documents, a addition, owner identity, parts []T) *ext
 	}
 	d.extensions[key] = x
 	return x
+}
+
+// RuleFile is where a group's rule was read: another file than the group's if a template
+// adds it.
+func (d *Documents) RuleFile(g *nsg.Definition, rule string) string {
+	if x, known := d.extensions["securityRules of "+placeOf(groupKind, g.Name, g.ID)]; known {
+		return cmp.Or(x.files[strings.ToLower(rule)], g.File)
+	}
+	return g.File
 }
 
 // addPart adds a part to those of its resource. Two templates that add different ones of
@@ -252,7 +262,7 @@ func addPart[T part](r *reader, a addition, owner identity, parts []T, read func
 	x.added[name] = r.file
 	i, there := x.at[name]
 	if !there {
-		x.at[name] = len(parts)
+		x.at[name], x.files[name] = len(parts), r.file
 		return append(parts, p)
 	}
 	p = over(parts[i], p)
@@ -265,7 +275,7 @@ func addPart[T part](r *reader, a addition, owner identity, parts []T, read func
 			Severity: nsg.Warning, Code: Replaced, Property: "name", Value: a.name,
 			Message: a.path + ": " + word(a.name) + " takes the place of the one in " + owner.file,
 		})
-		parts[i] = p
+		parts[i], x.files[name] = p, r.file
 	}
 	return parts
 }

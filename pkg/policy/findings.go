@@ -18,11 +18,13 @@ func Findings(d *arm.Documents) []nsg.Finding {
 	return append(findings, tableFindings(d)...)
 }
 
-// Titled are findings about a group of the documents that call it by its title.
+// Titled are findings about a group of the documents that call it by its title, and those
+// about a rule that a template adds to it name the template's file.
 func Titled(d *arm.Documents, g *nsg.Definition, findings []nsg.Finding) []nsg.Finding {
 	title := d.Title(g)
 	for i := range findings {
 		findings[i].NSG = title
+		findings[i].File = d.RuleFile(g, findings[i].Rule)
 	}
 	return findings
 }

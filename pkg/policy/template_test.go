@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -70,4 +71,32 @@ func TestUnknownServiceTag(t *testing.T) {
 		}
 	}
 	t.Logf("%d cases", len(cases))
+}
+
+// TestFindingsOfAddedRules: what is wrong with a rule that a template adds is told of the
+// template, and of the export what is wrong with its own.
+func TestFindingsOfAddedRules(t *testing.T) {
+	rule := func(name, port string, priority int) string {
+		return fmt.Sprintf(`"name":%q,"properties":{"protocol":"Tcp","access":"Allow","direction":"Inbound","priority":%d,"sourcePortRange":"*",
+			"destinationPortRange":%q,"sourceAddressPrefix":"*","destinationAddressPrefix":"*"}}`, name, priority, port)
+	}
+	const added = `{"type":"Microsoft.Network/networkSecurityGroups/securityRules",`
+	d := &arm.Documents{}
+	arm.Read("now.json", []byte(`{"name":"web","type":"Microsoft.Network/networkSecurityGroups","properties":{"securityRules":[{`+
+		rule("ssh", "22", 100)+",{"+rule("old", "1-", 110)+",{"+rule("changed", "2-", 120)+",{"+rule("same", "3-", 130)+`]}}`), d)
+	arm.Read("then.json", []byte(`{"contentVersion":"1.0.0.0","resources":[`+added+rule("web/http", "80", 100)+","+added+rule("web/CHANGED", "4-", 120)+
+		","+added+rule("web/same", "3-", 130)+`]}`), d)
+	got := ""
+	for _, f := range Findings(d) {
+		got += fmt.Sprintf("%s %s %s\n", f.File, f.Rule, f.Code)
+	}
+	const want = "then.json CHANGED ResourceReplaced\n" +
+		"now.json old SecurityRuleInvalidPortRange\n" +
+		"then.json CHANGED SecurityRuleInvalidPortRange\n" +
+		"now.json same SecurityRuleInvalidPortRange\n" +
+		"then.json http SecurityRuleConflict\n"
+	if got != want {
+		t.Errorf("\n got %s\nwant %s", got, want)
+	}
+	t.Log("5 findings")
 }
