@@ -37,7 +37,7 @@ func Open(stateDir, network string, c Config, pods func() ([]firewall.Pod, error
 		return r, r.unreject() // they may be the old ones again
 	}
 	old, known := readRejection(stateDir, network)
-	if found && known && !old.ByPods && old.Config.equal(c) && slices.Equal(old.Stamps, seen) {
+	if found && known && !old.ByPods && old.Making == making && old.isOf(c, seen) {
 		r.want, r.kept = now, true
 		return r, nil
 	}
@@ -52,7 +52,7 @@ func Open(stateDir, network string, c Config, pods func() ([]firewall.Pod, error
 		return r, err
 	}
 	r.want, r.read, r.kept = now, nil, true
-	if why := (rejection{Config: c, Stamps: seen, Reason: err.Error(), ByPods: byPods}); !known || !old.equal(why) {
+	if why := (rejection{Config: c, Making: making, Stamps: seen, Reason: err.Error(), ByPods: byPods}); !known || !old.equal(why) {
 		r.reject(why)
 	}
 	return r, nil

@@ -296,6 +296,26 @@ func TestUpgradeComesInForce(t *testing.T) {
 	t.Log("2 upgrades")
 }
 
+// TestUpgradeTakesWhatWasRejected: what an older version did not take may be right to this one.
+func TestUpgradeTakesWhatWasRejected(t *testing.T) {
+	s := newScene(t)
+	s.config.Subnet = "web"
+	s.write("80", false)
+	s.apply(s.mustOpen())
+	s.write("81", false)
+	r := s.mustOpen()
+	seen, err := stamps(s.config.Documents)
+	must(t, err)
+	r.reject(rejection{Config: s.config, Making: making - 1, Stamps: seen, Reason: "it was not understood"})
+	if p := s.apply(s.mustOpen()); !allows(p.Subnet, 81) {
+		t.Error("the documents are still rejected")
+	}
+	if why := Rejected(s.state, "pods"); why != "" {
+		t.Errorf("rejected: %s", why)
+	}
+	t.Log("1 upgrade")
+}
+
 func TestDamagedStateIsReadAnew(t *testing.T) {
 	s := newScene(t)
 	s.write("80", false)

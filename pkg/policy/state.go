@@ -29,8 +29,9 @@ const (
 const format = 1
 
 // making is raised when other rules, sets or routes are made of the same documents than
-// before: after an upgrade the next verb puts its own in force.
-const making = 1
+// before, or of some that were not taken: after an upgrade the next verb puts its own in
+// force.
+const making = 2
 
 // index is the first line of the state file: what a verb has to know when nothing
 // changed. The second line is the contents.
@@ -160,13 +161,19 @@ func writeFile(path string, data []byte) error {
 // rejection is what is remembered of documents that were not taken.
 type rejection struct {
 	Config Config  `json:"config"`
+	Making int     `json:"making,omitempty"` // of who did not take them
 	Stamps []stamp `json:"stamps"`
 	Reason string  `json:"reason"`
 	ByPods bool    `json:"byPods,omitempty"` // it may be over when a pod goes
 }
 
 func (r rejection) equal(o rejection) bool {
-	return r.Config.equal(o.Config) && slices.Equal(r.Stamps, o.Stamps) && r.Reason == o.Reason && r.ByPods == o.ByPods
+	return r.isOf(o.Config, o.Stamps) && r.Making == o.Making && r.Reason == o.Reason && r.ByPods == o.ByPods
+}
+
+// isOf reports whether the documents with the stamps were not taken.
+func (r rejection) isOf(c Config, seen []stamp) bool {
+	return r.Config.equal(c) && slices.Equal(r.Stamps, seen)
 }
 
 func readRejection(stateDir, network string) (r rejection, found bool) {
