@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -83,12 +84,9 @@ func (a *app) diff(q *diffQuestion, before, after string) error {
 	if err := errors.Join(q.templates.check(), q.checkSpace()); err != nil {
 		return err
 	}
-	var sides [2]*diffSide
-	for i, path := range []string{before, after} {
-		var err error
-		if sides[i], err = q.side(a, path); err != nil {
-			return err
-		}
+	sides, err := q.sides(a, before, after)
+	if err != nil {
+		return err
 	}
 	r, err := q.compare(sides[0], sides[1])
 	if err != nil {
@@ -128,17 +126,33 @@ type diffSide struct {
 	view      *policy.View // for looking groups up
 }
 
-func (q *diffQuestion) side(a *app, path string) (*diffSide, error) {
-	s := &diffSide{source: q.source, app: a}
-	s.source.documents, s.subnet = []string{path}, ""
-	var err error
-	if s.documents, err = a.whole(s.read()); err != nil {
-		return nil, err
+func (q *diffQuestion) sides(a *app, before, after string) (sides [2]*diffSide, err error) {
+	paths := [2]string{before, after}
+	var found [2][]nsg.Finding
+	for i, path := range paths {
+		s := &diffSide{source: q.source, app: a}
+		s.source.documents, s.subnet = []string{path}, ""
+		s.documents = s.read()
+		sides[i], found[i] = s, s.documents.Findings
 	}
-	if s.view, err = policy.OfDocuments(policy.Config{}, s.documents); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+	for i, s := range sides {
+		s.documents.Findings = withoutKnown(found[i], found[1-i])
+		if _, err := a.whole(s.documents); err != nil {
+			return sides, err
+		}
+		if s.view, err = policy.OfDocuments(policy.Config{}, s.documents); err != nil {
+			return sides, fmt.Errorf("%s: %w", paths[i], err)
+		}
 	}
-	return s, nil
+	return sides, nil
+}
+
+// withoutKnown are the findings about one side without those about parameters that a
+// template of the other side has: both are given the same ones.
+func withoutKnown(findings, other []nsg.Finding) []nsg.Finding {
+	return slices.DeleteFunc(slices.Clone(findings), func(f nsg.Finding) bool {
+		return f.Code == arm.UnknownParameter && !slices.Contains(other, f)
+	})
 }
 
 // policy makes the policy of a group as the subnets with another one mean it.

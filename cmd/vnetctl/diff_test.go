@@ -40,6 +40,39 @@ new-nsg is in NEW only and was compared with nothing
 	}
 }
 
+// TestDiffOfAnExportAndATemplate: parameters are for the template of one side.
+func TestDiffOfAnExportAndATemplate(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	old, err := os.ReadFile(diffOld)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "then"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write("then/now.json", string(old))
+	write("then/template.json", `{"contentVersion":"1.0.0.0","parameters":{"from":{"type":"string"}},"resources":[
+		{"type":"Microsoft.Network/networkSecurityGroups/securityRules","name":"pods-nsg/telnet","properties":{"priority":3000,"direction":"Inbound","access":"Allow",
+		"protocol":"Tcp","sourceAddressPrefix":"[parameters('from')]","sourcePortRange":"*","destinationAddressPrefix":"*","destinationPortRange":"23"}}]}`)
+	parameters := write("p.json", `{"parameters":{"from":{"value":"198.51.101.0/24"}}}`)
+	wrong := write("wrong.json", `{"parameters":{"form":{"value":"198.51.101.0/24"}}}`)
+	for _, paths := range [][2]string{{diffOld, dir + "/then"}, {dir + "/then", diffOld}} {
+		a := diffOf(paths[0], paths[1], "--parameters", parameters)
+		if a.status != exitFailed || a.stderr != "" || !strings.Contains(a.stdout, "securityRules/telnet") || !strings.Contains(a.stdout, "1 box") {
+			t.Errorf("status %d, %s\n%s", a.status, a.stderr, a.stdout)
+		}
+		diffOf(paths[0], paths[1], "--parameters", parameters, "--parameters", wrong).fails(t, exitFailed, "wrong.json: parameters.form: no template")
+	}
+	t.Log("4 comparisons")
+}
+
 // TestDiffOfNamesakes: groups of one name in two resource groups are told by their ids.
 func TestDiffOfNamesakes(t *testing.T) {
 	dir := t.TempDir()
