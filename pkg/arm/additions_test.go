@@ -93,6 +93,13 @@ func TestAdditions(t *testing.T) {
 				"error PropertyMissing : resources[0]: unknown-resource-group-nsg/http is part of a resource that is in no document: " +
 				id(placeholderSubscription, placeholderGroup, "networkSecurityGroups", "unknown-resource-group-nsg"),
 		},
+		{
+			"a deployment to another resource group", "", "", []string{group(web, ""), group(id("s", "h", "networkSecurityGroups", "web"), ""), templateOf(
+				`{"type":"Microsoft.Resources/deployments","name":"d","resourceGroup":"H","properties":{"template":{"resources":[
+					{"type":"Microsoft.Network/networkSecurityGroups/securityRules","name":"web/http","properties":{"priority":110}}]}}}`,
+				`{"type":"Microsoft.Resources/deployments","name":"e","subscriptionId":"s","resourceGroup":"g","properties":{"template":{"resources":[
+					{"type":"Microsoft.Network/networkSecurityGroups/securityRules","name":"web/ssh","properties":{"priority":100}}]}}}`)}, "ssh 100, http 110", "",
+		},
 		{"two templates agree", "", "", []string{group(web, ""), adds("web/http", `"priority":110`), adds("web/http", `"priority":110`)}, "http 110", ""},
 		{
 			"a value that is not known", "", "", []string{group(web, ssh), adds("web/http", `"priority":"[nope()]"`)}, "ssh 100",
