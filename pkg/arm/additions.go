@@ -223,9 +223,11 @@ type extended struct {
 	files map[string]string // which file one is from, unless from the resource's
 }
 
+func extensionKey(list, kind, name, id string) string { return list + " of " + placeOf(kind, name, id) }
+
 // extension is what is known of the parts of one kind of a resource.
 func extension[T part](d *Documents, a addition, owner identity, parts []T) *extended {
-	key := a.key + " of " + placeOf(a.ownerKind(), owner.name, owner.id)
+	key := extensionKey(a.key, a.ownerKind(), owner.name, owner.id)
 	x, known := d.extensions[key]
 	if known {
 		return x
@@ -244,7 +246,7 @@ func extension[T part](d *Documents, a addition, owner identity, parts []T) *ext
 // RuleFile is where a group's rule was read: another file than the group's if a template
 // adds it.
 func (d *Documents) RuleFile(g *nsg.Definition, rule string) string {
-	if x, known := d.extensions["securityRules of "+placeOf(groupKind, g.Name, g.ID)]; known {
+	if x, known := d.extensions[extensionKey("securityRules", groupKind, g.Name, g.ID)]; known {
 		return cmp.Or(x.files[strings.ToLower(rule)], g.File)
 	}
 	return g.File
