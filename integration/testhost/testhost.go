@@ -65,7 +65,7 @@ var (
 // leaves the thread there; see Stay. The path is where a runtime finds it.
 func EnterNamed(t testing.TB, label string) (name, path string) {
 	t.Helper()
-	sweep.Do(removeStale)
+	sweep.Do(func() { RemoveStale(namePrefix) })
 	name = fmt.Sprintf("%s%d-%d-%s", namePrefix, os.Getpid(), named.Add(1), label)
 	ns, err := netns.NewNamed(name)
 	if err != nil {
@@ -76,12 +76,13 @@ func EnterNamed(t testing.TB, label string) (name, path string) {
 	return name, filepath.Join(netnsDir, name)
 }
 
-// removeStale removes the namespaces of test processes that were killed before
-// they could. What has this process's own number is another's that had it earlier.
-func removeStale() {
-	found, _ := filepath.Glob(filepath.Join(netnsDir, namePrefix+"*"))
+// RemoveStale removes the namespaces, named PREFIXpid-…, of test processes that were
+// killed before they could. What has this process's own number is another's that had it
+// earlier: call it before this one makes any.
+func RemoveStale(prefix string) {
+	found, _ := filepath.Glob(filepath.Join(netnsDir, prefix+"*"))
 	for _, path := range found {
-		pid, _, ok := strings.Cut(strings.TrimPrefix(filepath.Base(path), namePrefix), "-")
+		pid, _, ok := strings.Cut(strings.TrimPrefix(filepath.Base(path), prefix), "-")
 		_, err := os.Stat("/proc/" + pid)
 		if ok && (errors.Is(err, os.ErrNotExist) || pid == strconv.Itoa(os.Getpid())) {
 			_ = unix.Unmount(path, unix.MNT_DETACH) // unless it was killed before it had mounted it

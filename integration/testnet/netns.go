@@ -1,7 +1,6 @@
 package testnet
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -16,6 +15,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/vnet-cni/vnet-cni/integration/testhost"
 )
 
 const (
@@ -43,7 +44,7 @@ type NS struct {
 func newNS(t testing.TB, label string) *NS {
 	t.Helper()
 	requireRoot(t)
-	sweep.Do(removeStale)
+	sweep.Do(func() { testhost.RemoveStale(namePrefix) })
 	ns := &NS{Name: fmt.Sprintf("%s%d-%d-%s", namePrefix, os.Getpid(), nsCount.Add(1), label)}
 	ns.Path = filepath.Join(netnsDir, ns.Name)
 	if err := onThread(ns.create); err != nil {
@@ -159,19 +160,5 @@ func requireRoot(t testing.TB) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Fatal("the integration tests make network namespaces: run them as root")
-	}
-}
-
-// removeStale removes the namespaces of test processes that were killed before
-// they could. What has this process's own number is another's that had it earlier.
-func removeStale() {
-	found, _ := filepath.Glob(filepath.Join(netnsDir, namePrefix+"*"))
-	for _, path := range found {
-		pid, _, ok := strings.Cut(strings.TrimPrefix(filepath.Base(path), namePrefix), "-")
-		_, err := os.Stat("/proc/" + pid)
-		if ok && (errors.Is(err, os.ErrNotExist) || pid == strconv.Itoa(os.Getpid())) {
-			_ = unix.Unmount(path, unix.MNT_DETACH) // unless it was killed before it had mounted it
-			_ = os.Remove(path)
-		}
 	}
 }
